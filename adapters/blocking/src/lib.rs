@@ -1,0 +1,1 @@
+//! FlyRPC clients and servers on blocking std sockets and threads

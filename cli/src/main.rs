@@ -1,0 +1,2 @@
+//! flyrpc
+fn main() {}

@@ -1,0 +1,279 @@
+//! What a connection tells its owner
+
+use core::fmt;
+use core::marker::PhantomData;
+
+use crate::{Body, Dialect, ProtocolError};
+
+/// The outcome of one [`Connection::handle_input`](crate::Connection::handle_input)
+#[derive(Debug)]
+#[must_use]
+pub struct Step<'i, D: Dialect, T> {
+    /// Bytes to drop from the front of the input; 0 for [`What::NeedMore`] and [`What::Blocked`]
+    pub consumed: usize,
+    /// What they were
+    pub what: What<'i, D, T>,
+}
+
+/// What a step found
+#[derive(Debug)]
+pub enum What<'i, D: Dialect, T> {
+    /// The input holds no whole message yet
+    NeedMore {
+        /// The length that the input needs at least, in bytes; enough for the whole message once its header is there
+        at_least: usize,
+    },
+    /// The message can't be taken now: hand it in again after [`poll_transmit`](crate::Connection::poll_transmit) has
+    /// written something, or (under [`Overload::Wait`](crate::Overload::Wait)) a reply was given
+    Blocked,
+    /// The connection has dealt with it; nothing for the application
+    Handled,
+    /// Something for the application
+    Incoming(Incoming<'i, D, T>),
+}
+
+/// A message for the application; its bytes borrow the input
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming<'i, D: Dialect, T> {
+    /// The peer calls and waits for an answer: a result, an error, or the implicit ack
+    Request {
+        /// Method name (FlyRPC: code) as it came
+        method: &'i [u8],
+        /// Payload as it came
+        body: Body<'i>,
+        /// What the dialect says beside (FlyRPC: what is compressed)
+        meta: D::Meta,
+        /// For [`reply`](crate::Connection::reply)
+        token: ReplyToken<D>,
+    },
+    /// The peer says something and wants no answer
+    Notification {
+        /// Method name as it came
+        method: &'i [u8],
+        /// Payload as it came
+        body: Body<'i>,
+        /// What the dialect says beside
+        meta: D::Meta,
+    },
+    /// A call of ours is answered
+    Reply {
+        /// Which call
+        call: CallId,
+        /// The tag that was given with it
+        tag: T,
+        /// Empty for success, else the error code
+        code: &'i [u8],
+        /// Result, or details of the error
+        body: Body<'i>,
+        /// What the dialect says beside
+        meta: D::Meta,
+    },
+    /// A call of ours is answered, but the answer can't be taken; the call is over all the same
+    BadReply {
+        /// Which call
+        call: CallId,
+        /// The tag that was given with it
+        tag: T,
+        /// What is wrong with the answer
+        why: BadReply,
+    },
+    /// A ping of ours came back
+    Pong {
+        /// Which ping
+        call: CallId,
+        /// The tag that was given with it
+        tag: T,
+        /// Bytes that came back; fewer than were sent from a peer that does not know pings, which proves life as well
+        len: u64,
+    },
+    /// The peer no longer waits for the answer to a request; answer it soon, or with an error
+    Cancel {
+        /// Compare with [`ReplyToken::key`]
+        request: D::Key,
+    },
+    /// The next bytes of the body that was last announced as [`Body::Streamed`]
+    Piece {
+        /// The bytes
+        bytes: &'i [u8],
+        /// Bytes of this body that are still to come; 0 with the last piece
+        left: u64,
+    },
+}
+
+/// Why an answer could not be taken
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BadReply {
+    /// Its payload is longer than [`Limits::max_payload`](crate::Limits::max_payload)
+    TooLarge {
+        /// Its length in bytes
+        len: u64,
+        /// The limit in bytes
+        limit: u64,
+    },
+}
+
+impl fmt::Display for BadReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { len, limit } => {
+                write!(f, "the answer of {len} bytes is longer than the limit of {limit} bytes")
+            }
+        }
+    }
+}
+
+impl core::error::Error for BadReply {}
+
+/// Something that happened without input
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<T> {
+    /// The deadline of a call or ping has passed
+    TimedOut {
+        /// Which call
+        call: CallId,
+        /// The tag that was given with it
+        tag: T,
+    },
+    /// The connection ended before the answer came
+    Lost {
+        /// Which call
+        call: CallId,
+        /// The tag that was given with it
+        tag: T,
+        /// What ended it
+        why: CloseReason,
+    },
+    /// The connection has ended; the last event, once
+    Closed {
+        /// What ended it
+        why: CloseReason,
+    },
+}
+
+/// How far a connection's life has come
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Calls and replies go both ways
+    Open,
+    /// Only the replies still owed are sent, and those to calls in flight awaited
+    Draining,
+    /// Nothing is accepted any more
+    Closed,
+}
+
+/// What ended a connection
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The peer closed the stream between two packets
+    PeerClosed,
+    /// The stream ended inside a packet
+    CutShort,
+    /// [`close`](crate::Connection::close) was called
+    Local,
+    /// [`drain`](crate::Connection::drain) has done its work
+    Drained,
+    /// The deadline of `drain` came first
+    DrainDeadline,
+    /// The peer broke the protocol
+    Protocol(ProtocolError),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("the peer closed the connection"),
+            Self::CutShort => f.write_str("the stream ended inside a packet"),
+            Self::Local => f.write_str("the connection was closed on this side"),
+            Self::Drained => f.write_str("the connection was drained"),
+            Self::DrainDeadline => f.write_str("the deadline for draining came before all replies were sent"),
+            Self::Protocol(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CloseReason {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Protocol(error) => Some(error),
+            Self::PeerClosed | Self::CutShort | Self::Local | Self::Drained | Self::DrainDeadline => None,
+        }
+    }
+}
+
+/// Names one call of one connection
+///
+/// Ids do not come again for four billion calls, so a stale one names nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallId(pub(super) u32);
+
+impl fmt::Debug for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "call {}", self.0)
+    }
+}
+
+/// The right, and the duty, to answer one request
+///
+/// Used up by [`reply`](crate::Connection::reply), or by [`abandon`](crate::Connection::abandon) for a request that will
+/// never be answered. A token that is dropped counts as owed until the connection ends, so draining then runs into its
+/// deadline.
+#[must_use = "the peer waits for an answer: use `reply` or `abandon`"]
+#[cfg_attr(feature = "_test", derive(Clone))]
+pub struct ReplyToken<D: Dialect> {
+    pub(super) key: D::Key,
+    pub(super) dialect: PhantomData<fn() -> D>,
+}
+
+impl<D: Dialect> ReplyToken<D> {
+    /// What the answer will carry to find its request (FlyRPC: the request's sequence)
+    #[must_use]
+    pub fn key(&self) -> D::Key {
+        self.key
+    }
+}
+
+impl<D: Dialect> fmt::Debug for ReplyToken<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ReplyToken").field(&self.key).finish()
+    }
+}
+
+/// What [`Connection::poll_transmit`](crate::Connection::poll_transmit) wrote
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Transmit {
+    /// Bytes written, one whole packet
+    pub len: usize,
+}
+
+/// Counters of one connection, from its start; they wrap
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Calls and pings accepted
+    pub calls: u64,
+    /// Calls and pings of ours that were answered
+    pub answered: u64,
+    /// Requests handed out
+    pub requests: u64,
+    /// Notifications handed out
+    pub notifications: u64,
+    /// Calls and pings whose deadline passed
+    pub timed_out: u32,
+    /// Calls cancelled
+    pub cancelled: u32,
+    /// Replies to calls that were over: timed out, cancelled; dropped
+    pub late_replies: u32,
+    /// Replies to no call of ours, or a second time; dropped
+    pub unknown_replies: u32,
+    /// Requests the connection refused itself: busy, draining, too large
+    pub rejected: u32,
+    /// Messages that were well framed but unusable, and notifications that were too large; dropped or refused
+    pub invalid: u32,
+    /// Requests that the dialect answered itself, pings among them
+    pub own: u32,
+}

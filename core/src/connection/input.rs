@@ -1,0 +1,254 @@
+//! What the world did: bytes, the end of the stream, time
+
+use core::marker::PhantomData;
+
+use super::event::{BadReply, CallId, Incoming, ReplyToken, State, Step, What};
+use super::slots::{Owner, Slots};
+use super::{Connection, End};
+use crate::dialect::{Body, Decoded, Fault, Message, Reject};
+use crate::limits::{Overload, Oversize};
+use crate::{Dialect, Instant, ProtocolError};
+
+impl<D: Dialect, S: Slots> Connection<D, S> {
+    /// Takes at most one message from the front of the input
+    ///
+    /// On a byte stream `input` is what has been received and not yet consumed; on a message transport it is the rest of
+    /// one message. The caller drops [`Step::consumed`] bytes and calls again until it gets [`What::NeedMore`].
+    ///
+    /// # Errors
+    /// [`ProtocolError`]: the peer broke the protocol. Fatal; every later call returns the same error.
+    #[inline]
+    pub fn handle_input<'i>(
+        &mut self,
+        now: Instant,
+        input: &'i [u8],
+    ) -> Result<Step<'i, D, S::Tag>, ProtocolError> {
+        self.tick(now);
+        if self.input_ended {
+            return self.input_after_end(input);
+        }
+        if self.receiving > 0 {
+            return Ok(self.handle_piece(input));
+        }
+        if self.controls.is_full() {
+            return Ok(Step { consumed: 0, what: What::Blocked });
+        }
+        match self.dialect.decode(input, &self.limits) {
+            Ok(Decoded::Message { consumed, message }) => {
+                let what = self.handle_message(message);
+                if matches!(what, What::Blocked) {
+                    return Ok(Step { consumed: 0, what });
+                }
+                self.position += consumed as u64;
+                self.partial = false;
+                Ok(Step { consumed, what })
+            }
+            Ok(Decoded::NeedMore { at_least }) => {
+                self.partial = !input.is_empty();
+                Ok(Step { consumed: 0, what: What::NeedMore { at_least } })
+            }
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    /// The peer will send nothing more
+    ///
+    /// Calls in flight are lost. Replies that are still owed may be sent (the peer may have closed one direction only);
+    /// the connection ends when they are, or [`Limits::call_timeout`](crate::Limits::call_timeout) from now. An owner
+    /// that knows both directions to be gone calls [`close`](Self::close) as well.
+    pub fn handle_eof(&mut self, now: Instant) {
+        self.tick(now);
+        if self.input_ended {
+            return;
+        }
+        self.input_ended = true;
+        self.end = if self.partial || self.receiving > 0 { End::CutShort } else { End::PeerClosed };
+        self.receiving = 0;
+        if self.unanswered == 0 && self.sending == 0 && self.controls.is_empty() {
+            self.shut(self.end);
+        } else {
+            self.state = State::Draining;
+            self.drain_deadline = self.drain_deadline.min(self.now + self.limits.get_call_timeout());
+        }
+    }
+
+    /// Time has passed; see [`poll_timeout`](Self::poll_timeout). Calling it too early or too often does no harm
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.tick(now);
+    }
+
+    #[inline]
+    fn handle_message<'i>(&mut self, message: Message<'i, D>) -> What<'i, D, S::Tag> {
+        match message {
+            Message::Reply { sequence, code, body, meta } => self.handle_reply(sequence, code, body, meta),
+            Message::Request { key, method, body, meta } => self.handle_request(key, method, body, meta),
+            Message::Notification { method, body, meta } => {
+                if self.refuses(body) {
+                    self.stats.invalid = self.stats.invalid.wrapping_add(1);
+                    return self.skip(body);
+                }
+                self.stats.notifications += 1;
+                self.receive(body);
+                What::Incoming(Incoming::Notification { method, body, meta })
+            }
+            Message::Cancel { key } => What::Incoming(Incoming::Cancel { request: key }),
+            Message::Control(answer) => {
+                self.stats.own = self.stats.own.wrapping_add(1);
+                self.queue(answer);
+                What::Handled
+            }
+            Message::Invalid { answer, body } => {
+                self.stats.invalid = self.stats.invalid.wrapping_add(1);
+                self.queue(answer);
+                self.skip(body)
+            }
+        }
+    }
+
+    #[inline]
+    fn handle_request<'i>(
+        &mut self,
+        key: D::Key,
+        method: &'i [u8],
+        body: Body<'i>,
+        meta: D::Meta,
+    ) -> What<'i, D, S::Tag> {
+        let reject = if self.state == State::Draining {
+            Reject::Draining
+        } else if self.unanswered >= self.limits.get_max_unanswered() {
+            if self.limits.get_overload() == Overload::Wait {
+                return What::Blocked;
+            }
+            Reject::Busy
+        } else if self.refuses(body) {
+            Reject::TooLarge
+        } else {
+            self.unanswered += 1;
+            self.stats.requests += 1;
+            self.receive(body);
+            let token = ReplyToken { key, dialect: PhantomData };
+            return What::Incoming(Incoming::Request { method, body, meta, token });
+        };
+        self.stats.rejected = self.stats.rejected.wrapping_add(1);
+        self.queue(self.dialect.reject(key, reject));
+        self.skip(body)
+    }
+
+    #[inline]
+    fn handle_reply<'i>(
+        &mut self,
+        sequence: u32,
+        code: &'i [u8],
+        body: Body<'i>,
+        meta: D::Meta,
+    ) -> What<'i, D, S::Tag> {
+        let index = self.slots.index_of(sequence);
+        let Some(slot) = self.slots.slots_mut().get_mut(index) else {
+            return self.handle_stray_reply(sequence, body);
+        };
+        if slot.is_free() || slot.number & D::SEQUENCE_MASK != sequence || slot.deadline <= self.now {
+            return self.handle_stray_reply(sequence, body);
+        }
+        let call = CallId(slot.number);
+        let owner = core::mem::take(&mut slot.owner);
+        self.ended_one();
+        self.stats.answered += 1;
+        match owner {
+            Owner::Call(tag) if self.refuses(body) => {
+                let limit = u64::from(self.limits.get_max_payload());
+                let _: What<'_, D, S::Tag> = self.skip(body);
+                What::Incoming(Incoming::BadReply {
+                    call,
+                    tag,
+                    why: BadReply::TooLarge { len: body.len(), limit },
+                })
+            }
+            Owner::Call(tag) => {
+                self.receive(body);
+                What::Incoming(Incoming::Reply { call, tag, code, body, meta })
+            }
+            Owner::Ping(tag) => {
+                let _: What<'_, D, S::Tag> = self.skip(body);
+                What::Incoming(Incoming::Pong { call, tag, len: body.len() })
+            }
+            // Checked above: the slot is not free.
+            Owner::Nobody => What::Handled,
+        }
+    }
+
+    /// A reply that nobody waits for: late, doubled, or never asked for
+    #[cold]
+    fn handle_stray_reply<'i>(&mut self, sequence: u32, body: Body<'i>) -> What<'i, D, S::Tag> {
+        let (now, index) = (self.now, self.slots.index_of(sequence));
+        let stats = &mut self.stats;
+        match self.slots.slots_mut().get_mut(index) {
+            Some(slot) if slot.rests(sequence, D::SEQUENCE_MASK, now) => {
+                slot.late_reply(sequence);
+                stats.late_replies = stats.late_replies.wrapping_add(1);
+            }
+            // Its time is up, but its owner has not been told yet.
+            Some(slot) if !slot.is_free() && slot.number & D::SEQUENCE_MASK == sequence => {
+                stats.late_replies = stats.late_replies.wrapping_add(1);
+            }
+            _ => stats.unknown_replies = stats.unknown_replies.wrapping_add(1),
+        }
+        self.skip(body)
+    }
+
+    /// The next bytes of a body on its way in
+    fn handle_piece<'i>(&mut self, input: &'i [u8]) -> Step<'i, D, S::Tag> {
+        let len = usize::try_from(self.receiving).unwrap_or(usize::MAX).min(input.len());
+        let bytes = input.get(..len).unwrap_or_default();
+        if bytes.is_empty() {
+            return Step { consumed: 0, what: What::NeedMore { at_least: 1 } };
+        }
+        self.receiving -= len as u64;
+        self.position += len as u64;
+        let left = self.receiving;
+        let what =
+            if self.skipping { What::Handled } else { What::Incoming(Incoming::Piece { bytes, left }) };
+        Step { consumed: len, what }
+    }
+
+    #[cold]
+    fn input_after_end<'i>(&self, input: &'i [u8]) -> Result<Step<'i, D, S::Tag>, ProtocolError> {
+        match self.end {
+            End::Protocol(fault) => Err(self.protocol_error(fault)),
+            End::PeerClosed | End::CutShort | End::Local | End::Drained | End::DrainDeadline => {
+                Ok(Step { consumed: input.len(), what: What::Handled })
+            }
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, fault: Fault) -> ProtocolError {
+        self.shut(End::Protocol(fault));
+        self.protocol_error(fault)
+    }
+
+    /// Is the body too long to be handed out under these limits?
+    #[inline]
+    fn refuses(&self, body: Body<'_>) -> bool {
+        body.following() > 0 && self.limits.get_oversize() == Oversize::Refuse
+    }
+
+    /// The bytes of a streamed body are the next input, for the application
+    #[inline]
+    fn receive(&mut self, body: Body<'_>) {
+        (self.receiving, self.skipping) = (body.following(), false);
+    }
+
+    /// The bytes of a streamed body are the next input, for nobody
+    fn skip<'i>(&mut self, body: Body<'_>) -> What<'i, D, S::Tag> {
+        (self.receiving, self.skipping) = (body.following(), true);
+        What::Handled
+    }
+
+    /// Room was checked before the message was decoded
+    fn queue(&mut self, control: Option<D::Control>) {
+        if let Some(control) = control {
+            let queued = self.controls.push_back(control);
+            debug_assert!(queued.is_ok(), "a control packet was lost");
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! FlyRPC as a [`Dialect`]
+
+use super::wire::{Flag, Found, Head, Zip, decode_head, encode_head, find_nul, write_head};
+use super::{Capabilities, codes};
+use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
+use crate::{Limits, NoRoom, Refusal, Sink};
+
+/// The FlyRPC dialect
+///
+/// It answers `$hello` and pings of up to 8 bytes of payload itself; longer pings come out as ordinary requests for
+/// `$ping`, to be answered with their payload. Compressed codes and payloads come out as they are, with
+/// [`Zip`] to say so: the core does not inflate unasked, since that takes memory. [`zip`](super::zip) does it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fly {
+    peer: Capabilities,
+}
+
+impl Fly {
+    /// What the peer said of itself; nothing, until a `$hello` went one way or the other
+    #[must_use]
+    pub const fn peer(&self) -> &Capabilities {
+        &self.peer
+    }
+
+    /// Takes note of what the peer said of itself: the payload of its answer to our `$hello`
+    pub fn learn(&mut self, list: &[u8]) {
+        self.peer = Capabilities::parse(list);
+    }
+
+    fn check_length(&self, len: u64) -> Result<(), Refusal> {
+        match self.peer.max_payload.map(u64::from) {
+            Some(limit) if len > limit => Err(Refusal::TooLarge { len, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    fn decode_payload<'i>(&mut self, head: &Head<'i>, body: Body<'i>) -> Message<'i, Self> {
+        let Head { flag, sequence, code, ascii, .. } = *head;
+        let meta = flag.zip();
+        if flag.is_response() {
+            return Message::Reply { sequence: u32::from(sequence), code, body, meta };
+        }
+        if !meta.code && !ascii && core::str::from_utf8(code).is_err() {
+            let answer = flag.is_request().then_some(Control::Error { sequence, code: OwnCode::BadCode });
+            return Message::Invalid { answer, body };
+        }
+        if code.first() == Some(&b'$')
+            && !meta.any()
+            && let Some(message) = self.decode_own(head, body)
+        {
+            return message;
+        }
+        if flag.is_request() {
+            Message::Request { key: sequence, method: code, body, meta }
+        } else {
+            Message::Notification { method: code, body, meta }
+        }
+    }
+
+    /// The reserved codes that the core answers itself
+    #[cold]
+    fn decode_own<'i>(&mut self, head: &Head<'i>, body: Body<'i>) -> Option<Message<'i, Self>> {
+        let Body::Whole(payload) = body else { return None };
+        let sequence = head.sequence;
+        if head.flag.is_request() && head.code == codes::PING.as_bytes() {
+            let mut echo = [0; PONG];
+            echo.get_mut(..payload.len())?.copy_from_slice(payload);
+            return Some(Message::Control(Some(Control::Pong { sequence, len: payload.len() as u8, echo })));
+        }
+        if head.flag.is_request() && head.code == codes::HELLO.as_bytes() {
+            self.learn(payload);
+            return Some(Message::Control(Some(Control::Hello { sequence })));
+        }
+        if !head.flag.is_request() && head.code == codes::CANCEL.as_bytes() {
+            return Some(match *payload {
+                [high, low] => Message::Cancel { key: u16::from_be_bytes([high, low]) },
+                _ => Message::Invalid { answer: None, body },
+            });
+        }
+        None
+    }
+}
+
+/// The small packets that FlyRPC sends of itself
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Control {
+    /// A response with an error code of ours
+    Error {
+        /// The request's sequence
+        sequence: u16,
+        /// Which error
+        code: OwnCode,
+    },
+    /// A response to a short ping
+    Pong {
+        /// The ping's sequence
+        sequence: u16,
+        /// Bytes of `echo` in use
+        len: u8,
+        /// The ping's payload
+        echo: [u8; PONG],
+    },
+    /// A response to `$hello`
+    Hello {
+        /// The request's sequence
+        sequence: u16,
+    },
+    /// A message: we no longer wait for this request of ours
+    Cancel {
+        /// The request's sequence
+        sequence: u16,
+    },
+}
+
+/// Errors that the core answers requests with
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OwnCode {
+    /// [`codes::BAD_CODE`]
+    BadCode,
+    /// [`codes::BUSY`]
+    Busy,
+    /// [`codes::DRAINING`]
+    Draining,
+    /// [`codes::TOO_LARGE`]
+    TooLarge,
+}
+
+impl OwnCode {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadCode => codes::BAD_CODE,
+            Self::Busy => codes::BUSY,
+            Self::Draining => codes::DRAINING,
+            Self::TooLarge => codes::TOO_LARGE,
+        }
+    }
+}
+
+/// Longest ping that the core answers itself, in bytes of payload
+const PONG: usize = 8;
+
+impl Dialect for Fly {
+    type Key = u16;
+    type Meta = Zip;
+    type Control = Control;
+
+    const SEQUENCE_MASK: u32 = 0xffff;
+
+    #[inline]
+    fn decode<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
+        let head = match decode_head(input, limits.get_max_method() as usize)? {
+            Ok(head) => head,
+            Err(at_least) => return Ok(Decoded::NeedMore { at_least }),
+        };
+        if head.payload_len > u64::from(limits.get_max_payload()) {
+            return self.decode_long(&head, limits);
+        }
+        let end = head.len + head.payload_len as usize;
+        match input.get(head.len..end) {
+            Some(payload) => Ok(Decoded::Message {
+                consumed: end,
+                message: self.decode_payload(&head, Body::Whole(payload)),
+            }),
+            None => Ok(Decoded::NeedMore { at_least: end }),
+        }
+    }
+
+    #[inline]
+    fn encode_call<O: Sink + ?Sized>(
+        &self,
+        sequence: u32,
+        call: &Call<'_, Zip>,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        self.encode(Flag::REQUEST, sequence as u16, call.method, call.body, call.meta, limits, out)
+    }
+
+    #[inline]
+    fn encode_notification<O: Sink + ?Sized>(
+        &self,
+        call: &Call<'_, Zip>,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        self.encode(Flag::MESSAGE, 0, call.method, call.body, call.meta, limits, out)
+    }
+
+    #[inline]
+    fn encode_reply<O: Sink + ?Sized>(
+        &self,
+        key: u16,
+        reply: &Reply<'_, Zip>,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        let code = match reply.code {
+            None => b"",
+            Some(b"") => codes::ERROR.as_bytes(),
+            Some(code) => code,
+        };
+        self.encode(Flag::RESPONSE, key, code, reply.body, reply.meta, limits, out)
+    }
+
+    fn encode_ping<O: Sink + ?Sized>(&self, sequence: u32, len: usize, out: &mut O) -> Result<(), Refusal> {
+        self.check_length(len as u64)?;
+        let flag = Flag::REQUEST.with(Zip::NONE, len as u64);
+        let head = 4 + codes::PING.len() + flag.length_width();
+        let packet = out.packet(head.saturating_add(len), &[])?;
+        let Some((head, payload)) = packet.split_at_mut_checked(head) else { return Ok(()) };
+        write_head(head, flag, sequence as u16, codes::PING.as_bytes(), len as u64);
+        // Any bytes do; the alphabet is easy to see in a capture, as in ping(8).
+        payload.iter_mut().zip((b'a'..=b'z').cycle()).for_each(|(byte, letter)| *byte = letter);
+        Ok(())
+    }
+
+    fn encode_control<O: Sink + ?Sized>(
+        &self,
+        control: &Control,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<usize, NoRoom> {
+        let hello;
+        let told;
+        let (flag, sequence, code, payload): (_, _, &str, &[u8]) = match control {
+            Control::Error { sequence, code } => (Flag::RESPONSE, *sequence, code.as_str(), &[]),
+            Control::Pong { sequence, len, echo } => {
+                (Flag::RESPONSE, *sequence, "", echo.get(..usize::from(*len)).unwrap_or_default())
+            }
+            Control::Hello { sequence } => {
+                hello = Capabilities::ours(limits).to_list();
+                (Flag::RESPONSE, *sequence, "", hello.as_bytes())
+            }
+            Control::Cancel { sequence } => {
+                told = sequence.to_be_bytes();
+                (Flag::MESSAGE, 0, codes::CANCEL, &told)
+            }
+        };
+        let flag = flag.with(Zip::NONE, payload.len() as u64);
+        encode_head(flag, sequence, code.as_bytes(), payload.len() as u64, payload, out)?;
+        Ok(4 + code.len() + flag.length_width() + payload.len())
+    }
+
+    fn reject(&self, sequence: u16, why: Reject) -> Option<Control> {
+        let code = match why {
+            Reject::Busy => OwnCode::Busy,
+            Reject::Draining => OwnCode::Draining,
+            Reject::TooLarge => OwnCode::TooLarge,
+        };
+        Some(Control::Error { sequence, code })
+    }
+
+    fn cancel(&self, sequence: u32) -> Option<Control> {
+        self.peer.cancel.then_some(Control::Cancel { sequence: sequence as u16 })
+    }
+}
+
+impl Fly {
+    /// A packet whose payload is not taken whole: its head is the message, its body follows
+    #[cold]
+    fn decode_long<'i>(&mut self, head: &Head<'i>, limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
+        if head.payload_len > limits.get_max_body() {
+            return Err(head.body_too_long());
+        }
+        let message = self.decode_payload(head, Body::Streamed(head.payload_len));
+        Ok(Decoded::Message { consumed: head.len, message })
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the fields of a packet")]
+    fn encode<O: Sink + ?Sized>(
+        &self,
+        flag: Flag,
+        sequence: u16,
+        code: &[u8],
+        body: Body<'_>,
+        zip: Zip,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<(), Refusal> {
+        let len = body.len();
+        self.check_length(len)?;
+        if code.len() > limits.get_max_method() as usize || matches!(find_nul(code), Found::At(..)) {
+            return Err(Refusal::BadMethod);
+        }
+        encode_head(flag.with(zip, len), sequence, code, len, body.bytes(), out)?;
+        Ok(())
+    }
+}

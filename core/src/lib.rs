@@ -1,0 +1,49 @@
+//! The RPC engine of flyrpc: bytes in, events out, calls that never hang
+//!
+//! Two types to start from: [`Connection`], the life of calls over any transport, and [`fly::Fly`], the FlyRPC
+//! dialect. `Connection`'s documentation shows the loop of its owner and a complete call. Read `connection` next.
+//!
+//! The core does no I/O, reads no clock and takes no lock. It needs no heap: the call table can be a
+//! `heapless::Vec<Slot<T>, N>`, decoded data borrows the caller's input, and output goes straight to the caller's
+//! [`Sink`].
+//!
+//! # Floors
+//!
+//! | floor | modules |
+//! |---|---|
+//! | 0 | [`Instant`], [`Sink`], [`RecvBuf`], errors, [`Limits`] |
+//! | 1 | [`Dialect`] and its implementations: [`fly`] |
+//! | 2 | [`Connection`] |
+//!
+//! # Features
+//!
+//! * `alloc`: growable call tables (`Table`), `Vec<u8>` as a sink, compression (inflating needs no heap).
+//!
+//! `default = []`. A feature adds to the API and changes nothing else.
+
+#![no_std]
+
+#[cfg(any(feature = "alloc", test))]
+extern crate alloc;
+
+mod connection;
+mod dialect;
+mod error;
+pub mod fly;
+mod limits;
+mod recv;
+mod sink;
+mod time;
+
+#[cfg(feature = "alloc")]
+pub use connection::Table;
+pub use connection::{
+    BadReply, CallId, CloseReason, Connection, Event, GROUP, Incoming, ReplyToken, Slot, Slots, State, Stats,
+    Step, Transmit, What,
+};
+pub use dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
+pub use error::{ProtocolError, Refusal, Refused, WireError};
+pub use limits::{Limits, Overload, Oversize};
+pub use recv::RecvBuf;
+pub use sink::{NoRoom, Sink, SliceSink};
+pub use time::Instant;

@@ -1,0 +1,86 @@
+//! A buffer between a byte stream and [`Connection::handle_input`](crate::Connection::handle_input)
+
+/// Received bytes that have not been handled yet
+///
+/// The loop of every stream adapter: read into [`space`](Self::space), say how much came with
+/// [`filled`](Self::filled), hand [`data`](Self::data) to the connection, drop what a step used up with
+/// [`consume`](Self::consume). The memory is the caller's choice: an array, a slice, or (feature `alloc`) a vector that
+/// [`reserve`](RecvBuf::reserve) can grow for one large packet and [`shrink`](RecvBuf::shrink) again.
+///
+/// ```
+/// let mut buf = flyrpc_core::RecvBuf::new([0; 16]);
+/// buf.space()[..3].copy_from_slice(b"abc");
+/// buf.filled(3);
+/// buf.consume(1);
+/// assert_eq!(buf.data(), b"bc");
+/// ```
+#[derive(Clone, Debug)]
+pub struct RecvBuf<B> {
+    memory: B,
+    start: usize,
+    end: usize,
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> RecvBuf<B> {
+    /// An empty buffer over `memory`
+    #[must_use]
+    pub const fn new(memory: B) -> Self {
+        Self { memory, start: 0, end: 0 }
+    }
+
+    /// Where the next bytes go; empty only when the buffer is full of unhandled data
+    ///
+    /// Moves unhandled data to the front when the space behind it has run out.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 && (self.start == self.end || self.end == self.memory.as_ref().len()) {
+            self.memory.as_mut().copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        self.memory.as_mut().get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Says that `n` bytes were written to the front of [`space`](Self::space)
+    pub fn filled(&mut self, n: usize) {
+        self.end = self.end.saturating_add(n).min(self.memory.as_ref().len());
+    }
+
+    /// Drops `n` bytes from the front of [`data`](Self::data)
+    pub fn consume(&mut self, n: usize) {
+        self.start = self.start.saturating_add(n).min(self.end);
+    }
+
+    /// The bytes received and not yet consumed
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.memory.as_ref().get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// How many bytes the memory holds in all
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.memory.as_ref().len()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl RecvBuf<alloc::vec::Vec<u8>> {
+    /// Makes sure that data of `total` bytes fits, as [`What::NeedMore`](crate::What::NeedMore) asks for
+    pub fn reserve(&mut self, total: usize) {
+        if total > self.memory.len() {
+            self.memory.drain(..self.start);
+            self.end -= self.start;
+            self.start = 0;
+            self.memory.resize(total, 0);
+        }
+    }
+
+    /// Gives memory beyond `capacity` bytes back while nothing unhandled lies there
+    pub fn shrink(&mut self, capacity: usize) {
+        if self.start == self.end && self.memory.len() > capacity {
+            (self.start, self.end) = (0, 0);
+            self.memory.truncate(capacity);
+            self.memory.shrink_to(capacity);
+        }
+    }
+}

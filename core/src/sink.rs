@@ -1,0 +1,111 @@
+//! Where outgoing bytes go, and a buffer for incoming ones
+
+use core::fmt;
+
+/// A place for outgoing packets that reserves before it writes
+///
+/// The core hands over one packet at a time: some header bytes, which it fills in through the slice it gets back, and
+/// a body behind them. A sink takes both or neither, so a refused packet leaves no trace: the core then spends no
+/// sequence and gives the caller's tag back.
+///
+/// A sink may copy the body, or recognise it as a large buffer that its owner holds anyway and keep a reference, so that
+/// head and body go out in one vectored write.
+pub trait Sink {
+    /// Appends `head` bytes (their content is the caller's to fill in) and then `body`
+    ///
+    /// # Errors
+    /// [`NoRoom`] when the two do not fit; nothing was appended.
+    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom>;
+}
+
+/// A sink has too little room; nothing was written
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NoRoom {
+    /// Bytes that the packet takes
+    pub need: usize,
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the sink has no room for a packet of {} bytes", self.need)
+    }
+}
+
+impl core::error::Error for NoRoom {}
+
+/// A sink over a slice of the caller's
+///
+/// ```
+/// use flyrpc_core::{Sink, SliceSink};
+///
+/// let mut memory = [0; 8];
+/// let mut sink = SliceSink::new(&mut memory);
+/// sink.packet(2, b"abc").unwrap().copy_from_slice(b"> ");
+/// assert_eq!(sink.written(), b"> abc");
+/// assert_eq!(sink.packet(2, b"no").unwrap_err().need, 4);
+/// assert_eq!(sink.written(), b"> abc");
+/// ```
+#[derive(Debug)]
+pub struct SliceSink<'m> {
+    memory: &'m mut [u8],
+    len: usize,
+}
+
+impl<'m> SliceSink<'m> {
+    /// An empty sink that writes into `memory`
+    #[must_use]
+    pub const fn new(memory: &'m mut [u8]) -> Self {
+        Self { memory, len: 0 }
+    }
+
+    /// The bytes written so far
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        self.memory.get(..self.len).unwrap_or_default()
+    }
+
+    /// Forgets what was written
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+}
+
+impl Sink for SliceSink<'_> {
+    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let need = head.saturating_add(body.len());
+        let packet =
+            self.memory.get_mut(self.len..).and_then(|room| room.get_mut(..need)).ok_or(NoRoom { need })?;
+        let (header, place) = packet.split_at_mut_checked(head).ok_or(NoRoom { need })?;
+        place.copy_from_slice(body);
+        self.len += need;
+        Ok(header)
+    }
+}
+
+/// The packet is appended where it fits whole
+impl<const N: usize> Sink for heapless::Vec<u8, N> {
+    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let (start, need) = (self.len(), head.saturating_add(body.len()));
+        if need > N - start {
+            return Err(NoRoom { need });
+        }
+        let appended = self.resize(start + head, 0).is_ok() && self.extend_from_slice(body).is_ok();
+        match self.get_mut(start..start + head) {
+            Some(header) if appended => Ok(header),
+            _ => Err(NoRoom { need }),
+        }
+    }
+}
+
+/// The vector grows as needed: it never answers [`NoRoom`]
+#[cfg(feature = "alloc")]
+impl Sink for alloc::vec::Vec<u8> {
+    #[inline]
+    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let start = self.len();
+        self.reserve(head + body.len());
+        self.resize(start + head, 0);
+        self.extend_from_slice(body);
+        Ok(self.get_mut(start..start + head).unwrap_or_default())
+    }
+}

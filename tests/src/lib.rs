@@ -1,0 +1,15 @@
+//! The harness that flyrpc is tested with
+//!
+//! * [`Pair`]: two connections on virtual time over a seeded [`Link`]; everything that happens is recorded as text.
+//! * [`split`]: one byte stream in every way it can be cut.
+//! * [`vectors`]: bytes and exchanges recorded from the real programs.
+
+pub mod link;
+pub mod pair;
+pub mod rng;
+pub mod split;
+pub mod vectors;
+
+pub use link::{Link, LinkConfig};
+pub use pair::{Pair, Peer, Side};
+pub use rng::Rng;

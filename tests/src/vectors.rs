@@ -1,0 +1,78 @@
+//! Bytes and exchanges recorded from the real programs
+//!
+//! The copy under `tests/vectors` is read; its README says where it comes from.
+
+use serde::Deserialize;
+
+/// The cases of one file of `tests/vectors`, named as `flyrpc/packets.json`
+///
+/// # Panics
+/// When the file is not there or not what it should be.
+#[must_use]
+pub fn load(file: &str) -> Vec<serde_json::Value> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+/// Bytes in the vectors' notation: `hex`, `repeat` and `count`, or `parts`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Bytes {
+    /// Lower-case hex
+    Hex {
+        /// The digits
+        hex: String,
+    },
+    /// One byte, many times
+    Repeat {
+        /// The byte
+        repeat: u8,
+        /// How often
+        count: usize,
+    },
+    /// One after the other
+    Parts {
+        /// The parts
+        parts: Vec<Self>,
+    },
+}
+
+impl Bytes {
+    /// The bytes
+    ///
+    /// # Panics
+    /// When the hex is none.
+    #[must_use]
+    pub fn get(&self) -> Vec<u8> {
+        match self {
+            Self::Hex { hex } => unhex(hex),
+            Self::Repeat { repeat, count } => vec![*repeat; *count],
+            Self::Parts { parts } => parts.iter().flat_map(Self::get).collect(),
+        }
+    }
+
+    /// The bytes that stand in a JSON value beside other members
+    ///
+    /// # Panics
+    /// When there are none.
+    #[must_use]
+    pub fn of(value: &serde_json::Value) -> Vec<u8> {
+        let bytes: Self =
+            serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{value}: {error}"));
+        bytes.get()
+    }
+}
+
+/// Bytes of hex digits
+///
+/// # Panics
+/// When they are none.
+#[must_use]
+pub fn unhex(hex: &str) -> Vec<u8> {
+    assert!(hex.len().is_multiple_of(2), "odd hex: {hex}");
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap_or_else(|error| panic!("{hex}: {error}")))
+        .collect()
+}
