@@ -1,0 +1,36 @@
+//! What the thread that reads works with
+
+use flyrpc_core::RecvBuf;
+use flyrpc_core::fly::zip::Unzip;
+
+/// Received bytes, and what opens compressed packets
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) buf: RecvBuf<Vec<u8>>,
+    pub(crate) unzip: Unzip,
+    /// The peer has closed its direction
+    pub(crate) ended: bool,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        Self { buf: RecvBuf::new(vec![0; SMALL]), unzip: Unzip::new(), ended: false }
+    }
+
+    /// Room for the next read: grows with what has really come, never with what a header announces (P17)
+    pub(crate) fn space(&mut self, at_least: usize) -> &mut [u8] {
+        if self.buf.data().is_empty() {
+            self.buf.shrink(LARGE);
+        }
+        if self.buf.space().is_empty() || self.buf.data().len() == self.buf.capacity() {
+            let capacity = self.buf.capacity();
+            self.buf.reserve(at_least.min(capacity * 2).max(capacity + 1).max(LARGE));
+        }
+        self.buf.space()
+    }
+}
+
+/// First buffer of a connection, in bytes
+const SMALL: usize = 4 << 10;
+/// What it grows to, and shrinks back to, when there is much to read
+const LARGE: usize = 64 << 10;

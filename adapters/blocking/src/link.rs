@@ -1,0 +1,349 @@
+//! One connection as its threads share it: the state machine under a lock, and the way out of it
+//!
+//! Whoever has something to send encodes it into [`State::out`] under the lock and then [flushes](Link::flush_locked). One thread
+//! at a time writes; what others encode meanwhile goes out with its next write. The reader never writes, so that both
+//! directions make progress when a peer is slow; what it has to send goes to a writer thread that is started when it is
+//! first needed.
+
+use core::sync::atomic::{AtomicBool, AtomicUsize};
+use core::time::Duration;
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use flyrpc_core::fly::Fly;
+use flyrpc_core::fly::zip::{ZipMode, Zipper};
+use flyrpc_core::{CloseReason, Connection, Event, Instant, Limits, Refusal, State as Stage, Table};
+
+use crate::inbox::Inbox;
+use crate::peer::{Peer, Waiter};
+use crate::router::Router;
+use crate::stream::Stream;
+use crate::{Error, Overload};
+
+/// What client and server can be told alike
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    pub(crate) zip: ZipMode,
+    pub(crate) write_timeout: Duration,
+    pub(crate) max_buffered: usize,
+    pub(crate) when_full: Overload,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::new().max_unanswered(64),
+            zip: ZipMode::Off,
+            write_timeout: Duration::from_secs(30),
+            max_buffered: 4 << 20,
+            when_full: Overload::Wait,
+        }
+    }
+}
+
+/// One connection
+pub(crate) struct Link {
+    pub(crate) stream: Stream,
+    pub(crate) remote: String,
+    pub(crate) router: Arc<Router>,
+    pub(crate) options: Options,
+    clock: Clock,
+    state: Mutex<State>,
+    /// Something was written, freed or closed
+    changed: Condvar,
+    /// What is to be done when the connection has ended
+    on_end: Mutex<Option<OnEnd>>,
+    /// Held by the thread that reads
+    pub(crate) inbox: Mutex<Inbox>,
+    /// Threads that wait to be the next to read
+    pub(crate) followers: AtomicUsize,
+}
+
+/// What the lock protects
+pub(crate) struct State {
+    pub(crate) conn: Connection<Fly, Table<Arc<Waiter>>>,
+    /// Encoded and not written
+    pub(crate) out: Vec<u8>,
+    /// How much of that the connection answers by itself, in bytes
+    pub(crate) own: usize,
+    pub(crate) zipper: Zipper,
+    /// Sequences of requests whose handlers run, with the flag that tells them of a cancel
+    pub(crate) running: Vec<(u16, Arc<AtomicBool>)>,
+    /// Messages that wait for their turn
+    pub(crate) messages: crate::worker::Messages,
+    closed: Option<CloseReason>,
+    /// Nothing is read any more
+    reader_ended: bool,
+    flushing: bool,
+    writer_started: bool,
+}
+
+/// Done once, with what ended the connection
+pub(crate) type OnEnd = Box<dyn FnOnce(&Peer, CloseReason) + Send>;
+
+pub(crate) type Guard<'a> = MutexGuard<'a, State>;
+
+impl Link {
+    pub(crate) fn new(
+        stream: Stream,
+        router: Arc<Router>,
+        options: Options,
+        on_end: OnEnd,
+    ) -> std::io::Result<Arc<Self>> {
+        stream.set_write_timeout(Some(options.write_timeout))?;
+        Ok(Arc::new(Self {
+            remote: stream.remote(),
+            stream,
+            router,
+            clock: Clock::start(),
+            state: Mutex::new(State {
+                conn: Connection::new(Fly::default(), options.limits.clone()),
+                out: Vec::new(),
+                own: 0,
+                zipper: Zipper::new(options.zip),
+                running: Vec::new(),
+                messages: crate::worker::Messages::default(),
+                closed: None,
+                reader_ended: false,
+                flushing: false,
+                writer_started: false,
+            }),
+            options,
+            changed: Condvar::new(),
+            on_end: Mutex::new(Some(on_end)),
+            inbox: Mutex::new(Inbox::new()),
+            followers: AtomicUsize::new(0),
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Handlers run outside the lock, so a poisoned one has not been left half changed
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a change, at the longest until `until`
+    pub(crate) fn wait<'a>(&self, guard: Guard<'a>, until: Instant) -> Guard<'a> {
+        if until == Instant::FAR {
+            return self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
+        }
+        let time = until.saturating_duration_since(self.now());
+        self.changed.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Tells the threads that wait for a change
+    pub(crate) fn notify(&self) {
+        self.changed.notify_all();
+    }
+
+    /// The lock, once there is room for another packet; refuses instead where that was asked for
+    pub(crate) fn lock_with_room(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
+        let mut state = self.lock();
+        while state.out.len() >= self.options.max_buffered && state.conn.state() != Stage::Closed {
+            if self.options.when_full == Overload::Refuse {
+                return Err(Error::Refused(Refusal::NoRoom { need: state.out.len() }));
+            }
+            if self.now() >= deadline {
+                return Err(Error::TimedOut);
+            }
+            state = self.wait(state, deadline);
+        }
+        Ok(state)
+    }
+
+    /// The lock, once there is room for a reply: its handler has no deadline, but a peer that takes nothing ends with
+    /// the write timeout
+    pub(crate) fn lock_for_reply(&self) -> Guard<'_> {
+        let mut state = self.lock();
+        while state.out.len() >= self.options.max_buffered && state.conn.state() != Stage::Closed {
+            state = self.wait(state, Instant::FAR);
+        }
+        state
+    }
+
+    /// Acts on everything that the connection has to say, and takes its own packets into the buffer
+    pub(crate) fn pump(&self, state: &mut State) {
+        while let Some(event) = state.conn.poll_event() {
+            match event {
+                Event::TimedOut { tag, .. } => tag.finish(Err(Error::TimedOut)),
+                Event::Lost { tag, why, .. } => tag.finish(Err(Error::Lost(why))),
+                Event::Closed { why } => {
+                    state.closed = Some(why);
+                    self.notify();
+                }
+                // Events of later versions of the core.
+                _ => {}
+            }
+        }
+        // A vector always has room.
+        while let Ok(Some(sent)) = state.conn.poll_transmit(&mut state.out) {
+            state.own += sent.len;
+        }
+    }
+
+    /// Time has passed
+    pub(crate) fn tick(&self, state: &mut State) {
+        state.conn.handle_timeout(self.now());
+        self.pump(state);
+    }
+
+    /// Writes what is in the buffer, unless another thread is writing, which then writes it too
+    pub(crate) fn flush_locked<'a>(&'a self, mut state: Guard<'a>) {
+        if state.flushing {
+            return;
+        }
+        while !state.out.is_empty() {
+            state.flushing = true;
+            state.own = 0;
+            let mut batch = core::mem::take(&mut state.out);
+            drop(state);
+            let written = (&self.stream).write_all(&batch);
+            state = self.lock();
+            state.flushing = false;
+            if written.is_err() {
+                // The peer is gone, or has taken nothing for the write timeout.
+                state.out.clear();
+                state.conn.handle_eof(self.now());
+                state.conn.close();
+                self.pump(&mut state);
+                self.stream.shutdown(Shutdown::Both);
+            } else if state.out.is_empty() && batch.capacity() <= KEPT {
+                batch.clear();
+                state.out = batch;
+            }
+            self.notify();
+        }
+        match state.closed {
+            None => {}
+            // What was sent must still arrive: `drain` waits for the peer to close.
+            Some(CloseReason::Drained) => self.stream.shutdown(Shutdown::Write),
+            Some(_) => self.stream.shutdown(Shutdown::Both),
+        }
+    }
+
+    /// Has a writer thread flush: for the reader, which must not be held up
+    pub(crate) fn flush_elsewhere(self: &Arc<Self>, mut state: Guard<'_>) {
+        let idle = state.out.is_empty() && state.closed.is_none();
+        if !idle && !self.wake_writer(&mut state) {
+            self.flush_locked(state);
+        }
+    }
+
+    /// Wakes the writer thread, and starts it the first time; false when there is no thread to spare
+    pub(crate) fn wake_writer(self: &Arc<Self>, state: &mut State) -> bool {
+        if !state.writer_started {
+            let link = Arc::clone(self);
+            let writer = std::thread::Builder::new().name("flyrpc-write".to_owned());
+            state.writer_started = writer.spawn(move || link.write_loop()).is_ok();
+        }
+        self.notify();
+        state.writer_started
+    }
+
+    fn write_loop(&self) {
+        let mut state = self.lock();
+        loop {
+            if !state.out.is_empty() && !state.flushing {
+                self.flush_locked(state);
+                state = self.lock();
+            } else if state.closed.is_some() && state.out.is_empty() {
+                self.flush_locked(state);
+                return;
+            } else {
+                state = self.wait(state, Instant::FAR);
+            }
+        }
+    }
+
+    /// Waits until the connection has ended, until `until` at the longest, and tells what ended it
+    ///
+    /// Drives the connection's timers meanwhile.
+    pub(crate) fn wait_closed(&self, until: Instant) -> Option<CloseReason> {
+        let mut state = self.lock();
+        loop {
+            if let Some(why) = state.closed {
+                self.flush_locked(state);
+                return Some(why);
+            }
+            let now = self.now();
+            let timer = state.conn.poll_timeout().unwrap_or(Instant::FAR);
+            if now >= timer {
+                self.tick(&mut state);
+            } else if now >= until {
+                return None;
+            } else {
+                state = self.wait(state, timer.min(until));
+            }
+        }
+    }
+
+    /// After draining: gives the peer a moment to read and close, then closes whatever it does
+    pub(crate) fn linger(&self) {
+        let until = self.now() + LINGER;
+        let mut state = self.lock();
+        while !state.reader_ended && self.now() < until {
+            state = self.wait(state, until);
+        }
+        drop(state);
+        self.stream.shutdown(Shutdown::Both);
+    }
+
+    /// The reader has nothing more to do but to see the end, and to tell those who want to know of it
+    pub(crate) fn reader_ended(self: &Arc<Self>) {
+        self.lock().reader_ended = true;
+        self.notify();
+        let why = self.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local);
+        let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(on_end) = on_end {
+            on_end(&self.peer(), why);
+        }
+    }
+
+    /// Ends the connection now
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.conn.close();
+        self.pump(&mut state);
+        self.stream.shutdown(Shutdown::Both);
+        drop(state);
+        self.notify();
+    }
+
+    pub(crate) fn peer(self: &Arc<Self>) -> Peer {
+        Peer { link: Arc::clone(self) }
+    }
+}
+
+impl core::fmt::Debug for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Link").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
+/// How long a drained connection waits for the peer to close
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A buffer of up to this many bytes is kept for the next batch
+const KEPT: usize = 64 << 10;
+
+/// The one place that reads the clock
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    epoch: std::time::Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "an adapter's clock")]
+    fn start() -> Self {
+        Self { epoch: std::time::Instant::now() }
+    }
+
+    fn now(self) -> Instant {
+        Instant::ZERO + self.epoch.elapsed()
+    }
+}

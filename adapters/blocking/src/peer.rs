@@ -1,0 +1,292 @@
+//! The other end of a connection, to be called
+
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use flyrpc_core::fly::{Capabilities, Zip, codes};
+use flyrpc_core::{Call, CallId, CloseReason, Instant, State, Stats};
+
+use crate::link::Link;
+use crate::{Error, RemoteError};
+
+/// The other end of a connection
+///
+/// A cheap clone; every method may be used from any thread, and blocks until it is done. Dropping it leaves the
+/// connection open: a client ends with its [`Connected`](crate::Connected), a server's connection with its peer.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(crate) link: Arc<Link>,
+}
+
+/// An answer as it came: FlyRPC's third level, where the code of an answer is the applications' own
+#[derive(Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Empty for success; an error code, or what the peer's application put there
+    pub code: String,
+    /// Payload
+    pub payload: Vec<u8>,
+}
+
+/// Says how long the payload is, never what is in it (P22)
+impl core::fmt::Debug for Response {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let payload = format_args!("{} bytes", self.payload.len());
+        f.debug_struct("Response").field("code", &self.code).field("payload", &payload).finish()
+    }
+}
+
+/// A call under way; dropping it cancels the call
+#[derive(Debug)]
+#[must_use = "dropping it cancels the call"]
+pub struct PendingCall {
+    link: Arc<Link>,
+    waiter: Arc<Waiter>,
+    call: CallId,
+    deadline: Instant,
+    over: bool,
+}
+
+/// Where a call's answer is put
+#[derive(Debug, Default)]
+pub(crate) struct Waiter {
+    outcome: Mutex<Option<Result<Response, Error>>>,
+    ready: Condvar,
+}
+
+impl Waiter {
+    pub(crate) fn finish(&self, outcome: Result<Response, Error>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        self.ready.notify_all();
+    }
+
+    /// The outcome, if it comes by then
+    fn wait(&self, time: Duration) -> Option<Result<Response, Error>> {
+        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ready.wait_timeout_while(outcome, time, |outcome| outcome.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.take()
+    }
+}
+
+impl Peer {
+    /// Calls and waits for the result, for [`Limits::call_timeout`](crate::Limits::call_timeout) at the longest
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`].
+    pub fn call(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
+        self.call_within(code, payload, self.link.options.limits.get_call_timeout())
+    }
+
+    /// Calls and waits for the result, for `timeout` at the longest
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`].
+    pub fn call_within(
+        &self,
+        code: &str,
+        payload: impl AsRef<[u8]>,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, Error> {
+        self.start(code, payload, timeout)?.wait()
+    }
+
+    /// Sends a request and returns at once
+    ///
+    /// It waits only where the outgoing buffer is full.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::TimedOut`] when the buffer stayed full.
+    pub fn start(
+        &self,
+        code: &str,
+        payload: impl AsRef<[u8]>,
+        timeout: Duration,
+    ) -> Result<PendingCall, Error> {
+        let deadline = self.link.now() + timeout;
+        let waiter = Arc::new(Waiter::default());
+        let tag = Arc::clone(&waiter);
+        let call = self.encode(deadline, |state, now| {
+            let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
+            let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
+            state.conn.call(now, call, tag, &mut state.out).map_err(|refused| Error::Refused(refused.why))
+        })?;
+        Ok(PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false })
+    }
+
+    /// Sends a request whose answer is only an acknowledgement, and waits for it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn send_acked(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.call(code, payload).map(drop)
+    }
+
+    /// Sends a message that is not answered: delivered at most once, and never known whether
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
+    pub fn send(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+        let deadline = self.link.now() + self.link.options.limits.get_call_timeout();
+        self.encode(deadline, |state, now| {
+            let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
+            let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
+            state.conn.notify(now, call, &mut state.out).map_err(|refused| Error::Refused(refused.why))
+        })
+    }
+
+    /// Calls and gives the answer as it came, without taking a code for an error
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Remote`].
+    pub fn request(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<Response, Error> {
+        self.start(code, payload, self.link.options.limits.get_call_timeout())?.response()
+    }
+
+    /// Sends `len` bytes that come back, and tells how long that took
+    ///
+    /// A peer that does not know pings answers with an error, which proves life as well.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn ping(&self, len: usize, timeout: Duration) -> Result<Duration, Error> {
+        let start = self.link.now();
+        let deadline = start + timeout;
+        let waiter = Arc::new(Waiter::default());
+        let tag = Arc::clone(&waiter);
+        let call = self.encode(deadline, |state, now| {
+            state
+                .conn
+                .ping(now, len, deadline, tag, &mut state.out)
+                .map_err(|refused| Error::Refused(refused.why))
+        })?;
+        PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false }.response()?;
+        Ok(self.link.now() - start)
+    }
+
+    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn hello(&self) -> Result<Capabilities, Error> {
+        let ours = Capabilities::ours(&self.link.options.limits).to_list();
+        let response = self.request(codes::HELLO, ours.as_bytes())?;
+        let mut state = self.link.lock();
+        if response.code.is_empty() {
+            state.conn.dialect_mut().learn(&response.payload);
+        }
+        Ok(*state.conn.dialect().peer())
+    }
+
+    /// Sends nothing new, waits until all answers owed have been given and received, and ends the connection; by
+    /// `timeout` at the latest
+    ///
+    /// Returns what ended it.
+    pub fn drain(&self, timeout: Duration) -> CloseReason {
+        let link = &self.link;
+        let mut state = link.lock();
+        let now = link.now();
+        state.conn.drain(now, now + timeout);
+        link.pump(&mut state);
+        link.flush_locked(state);
+        let why = link.wait_closed(Instant::FAR).unwrap_or(CloseReason::DrainDeadline);
+        link.linger();
+        why
+    }
+
+    /// Ends the connection at once; calls in flight end with [`Error::Lost`]
+    pub fn close(&self) {
+        self.link.close();
+    }
+
+    /// Waits until the connection has ended, and tells what ended it
+    #[must_use]
+    pub fn closed(&self) -> CloseReason {
+        self.link.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local)
+    }
+
+    /// How far the connection's life has come
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.link.lock().conn.state()
+    }
+
+    /// The connection's counters
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.link.lock().conn.stats()
+    }
+
+    /// What the peer said of itself in `$hello`
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        *self.link.lock().conn.dialect().peer()
+    }
+
+    /// The other end's address, for people
+    #[must_use]
+    pub fn remote(&self) -> &str {
+        &self.link.remote
+    }
+
+    /// Encodes a packet under the lock, and sends it
+    fn encode<T>(
+        &self,
+        deadline: Instant,
+        packet: impl FnOnce(&mut crate::link::State, Instant) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let link = &self.link;
+        let mut state = link.lock_with_room(deadline)?;
+        if state.conn.dialect().peer().zip {
+            state.zipper.peer_unzips();
+        }
+        let encoded = packet(&mut state, link.now())?;
+        link.flush_locked(state);
+        Ok(encoded)
+    }
+}
+
+impl PendingCall {
+    /// Waits for the result
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`].
+    pub fn wait(self) -> Result<Vec<u8>, Error> {
+        let Response { code, payload } = self.response()?;
+        if code.is_empty() { Ok(payload) } else { Err(RemoteError { code, details: payload }.into()) }
+    }
+
+    /// Waits for the answer as it comes
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Remote`].
+    pub fn response(mut self) -> Result<Response, Error> {
+        loop {
+            let time = self.deadline.saturating_duration_since(self.link.now());
+            if let Some(outcome) = self.waiter.wait(time) {
+                self.over = true;
+                return outcome;
+            }
+            // The deadline has come: this thread tells the connection, which decides.
+            let mut state = self.link.lock();
+            self.link.tick(&mut state);
+        }
+    }
+
+    /// Gives the call up: its result is not wanted any more, and the peer is told where it understands
+    ///
+    /// A result that has come already is dropped.
+    pub fn cancel(self) {}
+}
+
+impl Drop for PendingCall {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let mut state = self.link.lock();
+        if let Some(waiter) = state.conn.cancel(self.call) {
+            waiter.finish(Err(Error::Cancelled));
+            self.link.pump(&mut state);
+            self.link.flush_locked(state);
+        }
+    }
+}
