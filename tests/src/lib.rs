@@ -1,9 +1,11 @@
 //! The harness that flyrpc is tested with
 //!
 //! * [`Pair`]: two connections on virtual time over a seeded [`Link`]; everything that happens is recorded as text.
+//! * [`fuzz`]: what the fuzz targets do with arbitrary bytes.
 //! * [`split`]: one byte stream in every way it can be cut.
 //! * [`vectors`]: bytes and exchanges recorded from the real programs.
 
+pub mod fuzz;
 pub mod link;
 pub mod pair;
 pub mod rng;

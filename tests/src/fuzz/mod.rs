@@ -1,0 +1,12 @@
+//! What the fuzz targets do, as functions that the ordinary tests can call too
+//!
+//! Each takes arbitrary bytes and panics when a promise is broken. `fuzz/` wraps them for libFuzzer; `tests/corpora.rs` replays
+//! the committed corpora through them.
+
+mod connection;
+mod wire;
+mod zip;
+
+pub use connection::connection;
+pub use wire::wire;
+pub use zip::zip;
