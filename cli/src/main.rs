@@ -1,2 +1,124 @@
-//! flyrpc
-fn main() {}
+//! The `flyrpc` command: call, serve, ping and decode FlyRPC
+
+mod call;
+mod decode;
+mod demo;
+mod input;
+mod ping;
+mod report;
+mod serve;
+
+use core::time::Duration;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use flyrpc_blocking::{Client, Connected, Limits, ZipMode};
+
+use report::Failure;
+
+/// Call, serve, ping and decode FlyRPC
+///
+/// FlyRPC is a small binary RPC protocol: both ends of one connection may call each other. Try `flyrpc demo` first, then
+/// `flyrpc serve 127.0.0.1:7000` in one terminal and `flyrpc call 127.0.0.1:7000 echo hello` in another.
+#[derive(Parser)]
+#[command(name = "flyrpc", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Addresses:  127.0.0.1:7000   tcp://host:port   unix:/path/to/socket
+Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wrong usage
+            3 no connection   4 no answer in time   5 the connection was lost   6 not sent";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server and a client in one process and show what they say to each other
+    Demo,
+    /// Answer requests: echo, upper, sleep (milliseconds), stats; shows them as they come
+    Serve(serve::Options),
+    /// Call CODE and print the answer's payload
+    Call(call::Options),
+    /// Send a message to CODE: not answered, delivered at most once
+    Send(call::SendOptions),
+    /// Measure round trips, as ping(8) does
+    Ping(ping::Options),
+    /// Show captured packets as a table
+    Decode(decode::Options),
+}
+
+/// How to reach a peer
+#[derive(Args)]
+struct Target {
+    /// Where to connect: host:port, tcp://host:port or unix:/path
+    #[arg(value_name = "ADDR")]
+    address: String,
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    timeout: Duration,
+    /// When to compress what is sent
+    #[arg(long, value_enum, default_value_t = Zip::Off)]
+    zip: Zip,
+    /// Longest payload to take, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
+    max_payload: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Zip {
+    /// Never
+    Off,
+    /// Where it gets smaller
+    On,
+    /// Once the peer has shown that it can
+    Mirror,
+}
+
+impl From<Zip> for ZipMode {
+    fn from(zip: Zip) -> Self {
+        match zip {
+            Zip::Off => Self::Off,
+            Zip::On => Self::On,
+            Zip::Mirror => Self::Mirror,
+        }
+    }
+}
+
+impl Target {
+    fn connect(&self) -> Result<Connected, Failure> {
+        let limits =
+            Limits::new().max_payload(self.max_payload).max_unanswered(64).call_timeout(self.timeout);
+        Client::new()
+            .limits(limits)
+            .zip(self.zip.into())
+            .connect_within(&self.address, self.timeout)
+            .map_err(|error| Failure::connect(&self.address, &error))
+    }
+}
+
+/// Seconds, with a fraction if need be
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(time) if time >= Duration::from_millis(1) && time <= MAX_TIME => Ok(time),
+        _ => Err("must be from 0.001 to 86400 seconds".to_owned()),
+    }
+}
+
+const MAX_TIME: Duration = Duration::from_secs(86_400);
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo => demo::run(),
+        Command::Serve(options) => serve::run(&options),
+        Command::Call(options) => call::run(&options),
+        Command::Send(options) => call::send(&options),
+        Command::Ping(options) => ping::run(&options),
+        Command::Decode(options) => decode::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -103,10 +103,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         slot.rest(D::SEQUENCE_MASK, now, quarantine);
         self.ended_one();
         self.stats.cancelled = self.stats.cancelled.wrapping_add(1);
-        if let Some(control) = self.dialect.cancel(sequence) {
-            // A full queue loses the hint, not the cancel: the peer's answer will be dropped as late.
-            let _ = self.controls.push_back(control);
-        }
+        self.tell_given_up(call);
         tag
     }
 

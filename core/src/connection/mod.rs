@@ -260,6 +260,17 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
+    /// Tells the peer that nobody waits for the answer to `call` any more, where it is known to understand
+    fn tell_given_up(&mut self, call: CallId) {
+        if self.input_ended {
+            return;
+        }
+        if let Some(control) = self.dialect.cancel(call.0 & D::SEQUENCE_MASK) {
+            // A full queue loses the hint and nothing else: the peer's answer is dropped as late.
+            let _ = self.controls.push_back(control);
+        }
+    }
+
     /// While draining: is there nothing left to wait for?
     fn is_drained(&self) -> bool {
         self.state == State::Draining

@@ -75,6 +75,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         slot.rest(D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
         self.ended_one();
         self.stats.timed_out = self.stats.timed_out.wrapping_add(1);
+        self.tell_given_up(call);
         Some(Event::TimedOut { call, tag })
     }
 

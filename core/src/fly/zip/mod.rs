@@ -47,7 +47,7 @@ pub enum ZipError {
         /// The limit in bytes
         limit: usize,
     },
-    /// The inflated code is not UTF-8
+    /// The inflated code is not UTF-8, or holds a 0x00
     BadCode,
 }
 
@@ -68,7 +68,7 @@ impl fmt::Display for ZipError {
         match self {
             Self::Corrupt => f.write_str("the compressed bytes do not inflate"),
             Self::TooLarge { limit } => write!(f, "the compressed bytes inflate to more than {limit} bytes"),
-            Self::BadCode => f.write_str("the code is not UTF-8"),
+            Self::BadCode => f.write_str("the code is not UTF-8, or holds a 0x00"),
         }
     }
 }
@@ -94,8 +94,15 @@ pub fn inflate_payload(payload: &[u8], out: &mut [u8]) -> Result<usize, ZipError
 pub fn inflate_code<'o>(code: &[u8], scratch: &mut [u8], out: &'o mut [u8]) -> Result<&'o str, ZipError> {
     let deflated = cobs::decode(code, scratch).ok_or(ZipError::Corrupt)?;
     let len = inflate_payload(deflated, out)?;
-    let code = out.get(..len).unwrap_or_default();
-    core::str::from_utf8(code).map_err(|_| ZipError::BadCode)
+    check_code(out.get(..len).unwrap_or_default())
+}
+
+/// A code as it was meant: UTF-8, and no 0x00, which it could not hold as sent either
+fn check_code(code: &[u8]) -> Result<&str, ZipError> {
+    match core::str::from_utf8(code) {
+        Ok(text) if !code.contains(&0) => Ok(text),
+        _ => Err(ZipError::BadCode),
+    }
 }
 
 /// What the end of a whole stream means

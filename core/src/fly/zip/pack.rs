@@ -89,7 +89,8 @@ impl Zipper {
     /// Packs a code and a payload, each on its own
     pub fn pack<'a>(&'a mut self, code: &'a [u8], payload: &'a [u8]) -> Packed<'a> {
         let zip = Zip {
-            code: self.wants(code.len()) && self.pack_code(code),
+            // A code with a 0x00 goes on as it is, to be refused when it is encoded.
+            code: self.wants(code.len()) && !code.contains(&0) && self.pack_code(code),
             payload: self.wants(payload.len()) && deflate(&mut self.state, payload, &mut self.payload),
         };
         Packed {

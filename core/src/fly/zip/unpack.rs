@@ -7,7 +7,7 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 
 use super::super::Zip;
-use super::{ZipError, cobs, finish};
+use super::{ZipError, check_code, cobs, finish};
 use crate::Limits;
 
 /// Opens received packets: code and payload inflated where they are compressed, borrowed where they are not
@@ -69,7 +69,7 @@ impl Unzip {
         } else {
             code
         };
-        let code = core::str::from_utf8(code).map_err(|_| ZipError::BadCode)?;
+        let code = check_code(code)?;
         let payload = if zip.payload {
             inflate(&mut self.state, payload, &mut self.payload, limits.get_max_payload() as usize)?;
             &self.payload

@@ -1,0 +1,121 @@
+//! `flyrpc call` and `flyrpc send`
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use flyrpc_blocking::{CloseReason, Error};
+
+use crate::Target;
+use crate::input::{Payload, spinner};
+use crate::report::{BAD, Failure, bytes, preview};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// What to call
+    code: String,
+    #[command(flatten)]
+    payload: Payload,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t = Output::Auto)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(crate) struct SendOptions {
+    #[command(flatten)]
+    target: Target,
+    /// Where the message goes
+    code: String,
+    #[command(flatten)]
+    payload: Payload,
+    /// Send a request instead, and wait until the peer has acknowledged it
+    #[arg(long)]
+    acked: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// As it is; on a terminal with a line end, indented if it is JSON, as hex if it is not text
+    Auto,
+    /// The bytes as they are
+    Raw,
+    /// Hex digits
+    Hex,
+    /// Indented JSON
+    Json,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let payload = options.payload.read()?;
+    let client = options.target.connect()?;
+    let wait = spinner(format!("{} of {}: waiting", options.code, bytes(payload.len() as u64)));
+    let result = client.call(&options.code, &payload);
+    wait.finish_and_clear();
+    match result {
+        Ok(answer) => {
+            print(&answer, options.output, options.payload.is_json())?;
+            client.drain(options.target.timeout);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Error::Remote(error)) => {
+            eprintln!("flyrpc: the peer answered with an error: {}", error.code);
+            if !error.details.is_empty() {
+                eprintln!("flyrpc: details: {}", preview(&error.details, 400));
+            }
+            Ok(ExitCode::from(BAD))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn send(options: &SendOptions) -> Result<ExitCode, Failure> {
+    let payload = options.payload.read()?;
+    let client = options.target.connect()?;
+    if options.acked {
+        client.send_acked(&options.code, &payload)?;
+    } else {
+        client.send(&options.code, &payload)?;
+    }
+    // The message has left when the connection has drained.
+    let why = client.drain(options.target.timeout);
+    if matches!(why, CloseReason::Drained | CloseReason::PeerClosed) {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Error::Lost(why).into())
+    }
+}
+
+fn print(answer: &[u8], output: Output, json: bool) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let terminal = out.is_terminal();
+    let indented = || {
+        let value: serde_json::Value = serde_json::from_slice(answer)?;
+        serde_json::to_string_pretty(&value)
+    };
+    match output {
+        Output::Raw => out.write_all(answer)?,
+        Output::Hex => {
+            writeln!(out, "{}", answer.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?
+        }
+        Output::Json => {
+            let text =
+                indented().map_err(|error| Failure::new(format!("the answer is not JSON: {error}")))?;
+            writeln!(out, "{text}")?;
+        }
+        Output::Auto if json || terminal => match (indented(), core::str::from_utf8(answer)) {
+            (Ok(text), _) => writeln!(out, "{text}")?,
+            (Err(_), Ok("")) => {}
+            (Err(_), Ok(text)) => writeln!(out, "{}", text.trim_end_matches('\n'))?,
+            (Err(_), Err(_)) if terminal => {
+                writeln!(out, "{} of binary: {}", bytes(answer.len() as u64), preview(answer, 64))?
+            }
+            (Err(_), Err(_)) => out.write_all(answer)?,
+        },
+        Output::Auto => out.write_all(answer)?,
+    }
+    out.flush()?;
+    Ok(())
+}

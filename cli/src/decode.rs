@@ -1,0 +1,317 @@
+//! `flyrpc decode`
+
+use std::fs::File;
+use std::io::{Cursor, Read};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use flyrpc_core::fly::zip::{Opened, Unzip};
+use flyrpc_core::fly::{Head, decode_head};
+use flyrpc_core::{Limits, RecvBuf};
+use indicatif::ProgressBar;
+
+use crate::input::{progress, unhex};
+use crate::report::{BAD, Failure, bytes, grouped, preview, say};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A file with captured bytes, hex digits, or - for standard input
+    #[arg(value_name = "FILE|HEX|-", default_value = "-")]
+    source: String,
+    /// What a file or standard input holds
+    #[arg(long, value_enum, default_value_t = Format::Auto)]
+    format: Format,
+    /// Longest payload to look into, in bytes; longer ones are listed and passed over
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    max_payload: u32,
+    /// Longest code, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    max_code: u16,
+    /// A JSON object for each packet instead of a table, with payloads whole and in hex
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Hex if there is nothing but hex digits and white space, else binary
+    Auto,
+    /// The bytes as they are
+    Binary,
+    /// Hex digits
+    Hex,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let (source, bar) = open(options)?;
+    let limits = Limits::new().max_payload(options.max_payload).max_method(options.max_code);
+    let mut decoder = Decoder {
+        source,
+        bar,
+        buf: RecvBuf::new(vec![0; CHUNK]),
+        offset: 0,
+        unzip: Unzip::new(),
+        limits,
+        json: options.json,
+        seen: Seen::default(),
+    };
+    if !options.json {
+        say(format_args!(
+            "{:>10}  {:<8} {:>5}  {:<24} {:>10}  payload",
+            "offset", "kind", "seq", "code", "bytes"
+        ));
+    }
+    let result = decoder.run();
+    decoder.bar.finish_and_clear();
+    if !options.json {
+        eprintln!("{}", decoder.seen.summary(decoder.offset));
+    }
+    result?;
+    Ok(if decoder.seen.bad > 0 { ExitCode::from(BAD) } else { ExitCode::SUCCESS })
+}
+
+/// How much is read at a time, in bytes
+const CHUNK: usize = 64 << 10;
+
+type Source = Box<dyn Read>;
+
+fn open(options: &Options) -> Result<(Source, ProgressBar), Failure> {
+    let name = options.source.as_str();
+    let (mut source, len): (Source, u64) = if name == "-" {
+        (Box::new(std::io::stdin()), 0)
+    } else if Path::new(name).exists() {
+        let named = |error| Failure::new(format!("{name}: {error}"));
+        let file = File::open(name).map_err(named)?;
+        let len = file.metadata().map_err(named)?.len();
+        (Box::new(file), len)
+    } else {
+        let digits =
+            unhex(name).map_err(|error| Failure::new(format!("'{name}' is no file, and as hex: {error}")))?;
+        return Ok((Box::new(Cursor::new(digits)), ProgressBar::hidden()));
+    };
+    let mut start = vec![0; CHUNK];
+    let mut filled = 0;
+    while filled < start.len() {
+        match source.read(&mut start[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    start.truncate(filled);
+    let all_hex =
+        !start.is_empty() && start.iter().all(|byte| byte.is_ascii_hexdigit() || byte.is_ascii_whitespace());
+    if options.format == Format::Hex || (options.format == Format::Auto && all_hex) {
+        source.read_to_end(&mut start)?;
+        let digits = unhex(&String::from_utf8_lossy(&start))
+            .map_err(|error| Failure::new(format!("{name}: {error}")))?;
+        return Ok((Box::new(Cursor::new(digits)), ProgressBar::hidden()));
+    }
+    Ok((Box::new(Cursor::new(start).chain(source)), progress(len, "decoding")))
+}
+
+struct Decoder {
+    source: Source,
+    bar: ProgressBar,
+    buf: RecvBuf<Vec<u8>>,
+    /// Where the next packet begins
+    offset: u64,
+    unzip: Unzip,
+    limits: Limits,
+    json: bool,
+    seen: Seen,
+}
+
+#[derive(Default)]
+struct Seen {
+    requests: u64,
+    responses: u64,
+    errors: u64,
+    messages: u64,
+    bad: u64,
+}
+
+impl Seen {
+    fn summary(&self, offset: u64) -> String {
+        let Self { requests, responses, errors, messages, bad } = self;
+        let all = requests + responses + errors + messages;
+        let mut text = format!(
+            "{} packets in {}: {requests} requests, {responses} responses, {errors} errors, {messages} messages",
+            grouped(all),
+            bytes(offset)
+        );
+        if *bad > 0 {
+            text += &format!("; {bad} do not inflate");
+        }
+        text
+    }
+}
+
+impl Decoder {
+    fn run(&mut self) -> Result<(), Failure> {
+        loop {
+            let max_code = self.limits.get_max_method() as usize;
+            let need = match decode_head(self.buf.data(), max_code) {
+                Err(fault) => {
+                    let at = self.offset + u64::from(fault.at);
+                    return Err(Failure::new(format!("offset {at}: {}, {max_code} bytes", fault.what)));
+                }
+                Ok(Err(need)) => need,
+                Ok(Ok(head)) if head.payload_len > u64::from(self.limits.get_max_payload()) => {
+                    let (len, payload_len) = (head.len, head.payload_len);
+                    let row = row(&mut self.seen, self.offset, &head, None);
+                    self.show(&row);
+                    self.skip(len, payload_len)?;
+                    continue;
+                }
+                Ok(Ok(head)) => {
+                    let end = head.len + head.payload_len as usize;
+                    if let Some(payload) = self.buf.data().get(head.len..end) {
+                        let opened = self.unzip.open(head.code, payload, head.flag.zip(), &self.limits);
+                        let opened = opened.map_err(|error| error.to_string());
+                        let row = row(&mut self.seen, self.offset, &head, Some((payload, opened)));
+                        self.show(&row);
+                        self.offset += end as u64;
+                        self.buf.consume(end);
+                        continue;
+                    }
+                    end
+                }
+            };
+            if !self.fill(need)? {
+                let there = self.buf.data().len();
+                return if there == 0 { Ok(()) } else { Err(self.cut_short(there as u64, need as u64)) };
+            }
+        }
+    }
+
+    /// Reads more; false at the end
+    fn fill(&mut self, need: usize) -> Result<bool, Failure> {
+        if self.buf.space().is_empty() {
+            // Grows with what is there, not with what is announced.
+            self.buf.reserve(need.min(self.buf.capacity() * 2).max(self.buf.capacity() + 1));
+        }
+        let read = self.source.read(self.buf.space())?;
+        self.buf.filled(read);
+        self.bar.inc(read as u64);
+        Ok(read > 0)
+    }
+
+    /// Passes over a payload that is too long to be looked into
+    fn skip(&mut self, head: usize, payload_len: u64) -> Result<(), Failure> {
+        self.buf.consume(head);
+        let mut left = payload_len;
+        while left > 0 {
+            let there = self.buf.data().len() as u64;
+            if there == 0 && !self.fill(1)? {
+                let came = head as u64 + payload_len - left;
+                return Err(self.cut_short(came, payload_len.saturating_add(head as u64)));
+            }
+            let len = left.min(self.buf.data().len() as u64);
+            self.buf.consume(len as usize);
+            left -= len;
+        }
+        self.offset += head as u64 + payload_len;
+        Ok(())
+    }
+
+    fn cut_short(&self, there: u64, need: u64) -> Failure {
+        let (offset, there, need) = (self.offset, grouped(there), grouped(need));
+        Failure::new(format!(
+            "offset {offset}: the packet is cut short: it takes at least {need} bytes, {there} are there"
+        ))
+    }
+
+    fn show(&self, row: &Row) {
+        self.bar.suspend(|| if self.json { say(row.json()) } else { say(row) });
+    }
+}
+
+struct Row {
+    offset: u64,
+    flag: u8,
+    kind: &'static str,
+    sequence: u16,
+    code: String,
+    len: u64,
+    payload: Option<Vec<u8>>,
+    note: String,
+}
+
+type Payload<'a> = Option<(&'a [u8], Result<Opened<'a>, String>)>;
+
+fn row(seen: &mut Seen, offset: u64, head: &Head<'_>, payload: Payload<'_>) -> Row {
+    let (kind, count) = if head.flag.is_response() {
+        if head.code.is_empty() { ("response", &mut seen.responses) } else { ("error", &mut seen.errors) }
+    } else if head.flag.is_request() {
+        ("request", &mut seen.requests)
+    } else {
+        ("message", &mut seen.messages)
+    };
+    *count += 1;
+    let mut notes = Vec::new();
+    let zip = head.flag.zip();
+    let (mut code, mut shown) = (preview_code(head.code), None);
+    match payload {
+        None => notes.push("too long to be shown".to_owned()),
+        Some((_, Ok(Opened { code: opened, payload }))) => {
+            code = opened.to_owned();
+            if zip.code {
+                notes.push(format!("code inflated from {}", bytes(head.code.len() as u64)));
+            }
+            if zip.payload {
+                notes.push(format!("inflated to {}", bytes(payload.len() as u64)));
+            }
+            shown = Some(payload.to_vec());
+        }
+        Some((raw, Err(error))) => {
+            if zip.any() {
+                seen.bad += 1;
+            }
+            notes.push(error);
+            shown = Some(raw.to_vec());
+        }
+    }
+    let shortest = head.flag.with(zip, head.payload_len);
+    if shortest.length_width() < head.flag.length_width() {
+        notes.push(format!("length in {} bytes", head.flag.length_width()));
+    }
+    if head.flag.has(flyrpc_core::fly::Flag::RESERVED) {
+        notes.push(format!("reserved bits {:#04x}", head.flag.0 & flyrpc_core::fly::Flag::RESERVED.0));
+    }
+    let note = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+    let (flag, sequence, len) = (head.flag.0, head.sequence, head.payload_len);
+    Row { offset, flag, kind, sequence, code, len, payload: shown, note }
+}
+
+fn preview_code(code: &[u8]) -> String {
+    core::str::from_utf8(code).map_or_else(|_| preview(code, 24), str::to_owned)
+}
+
+impl Row {
+    fn json(&self) -> serde_json::Value {
+        let hex = |payload: &Vec<u8>| payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        serde_json::json!({
+            "offset": self.offset,
+            "flag": self.flag,
+            "kind": self.kind,
+            "seq": self.sequence,
+            "code": self.code,
+            "length": self.len,
+            "payload_hex": self.payload.as_ref().map(hex),
+            "note": self.note.trim().trim_matches(['(', ')']),
+        })
+    }
+}
+
+/// A line of the table
+impl core::fmt::Display for Row {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { offset, kind, sequence, code, len, note, .. } = self;
+        // Control characters would reach the terminal.
+        let code = if code.chars().any(char::is_control) { format!("{code:?}") } else { code.clone() };
+        let code = if code.is_empty() { "-".to_owned() } else { code };
+        let payload = self.payload.as_ref().map_or_else(String::new, |payload| preview(payload, 48));
+        write!(f, "{offset:>10}  {kind:<8} {sequence:>5}  {code:<24} {:>10}  {payload}{note}", grouped(*len))
+    }
+}

@@ -1,0 +1,113 @@
+//! `flyrpc ping`
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::process::ExitCode;
+use std::sync::{Arc, mpsc};
+
+use clap::Args;
+use flyrpc_blocking::Error;
+
+use crate::report::{BAD, Failure, bytes, millis, say};
+use crate::{Target, seconds};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// Bytes of payload to send there and back
+    #[arg(long, short = 's', value_name = "BYTES", default_value_t = 56)]
+    len: u32,
+    /// How many; until interrupted with 0
+    #[arg(long, short, value_name = "N", default_value_t = 4)]
+    count: u64,
+    /// Seconds from one to the next
+    #[arg(long, short, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+    /// Print only the summary
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let client = options.target.connect()?;
+    let (stop, stopped) = mpsc::channel();
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let hook = ctrlc::set_handler(move || {
+        flag.store(true, Ordering::SeqCst);
+        let _ = stop.send(());
+    });
+    hook.map_err(|error| Failure::new(format!("can't watch for Ctrl-C: {error}")))?;
+
+    let (address, len) = (&options.target.address, options.len as usize);
+    say(format_args!("PING {address} ({}): {} of payload", client.remote(), bytes(len as u64)));
+    let mut times = Vec::new();
+    let mut sent = 0;
+    let mut end = None;
+    while (options.count == 0 || sent < options.count) && !interrupted.load(Ordering::SeqCst) {
+        if sent > 0 && stopped.recv_timeout(options.interval).is_ok() {
+            break;
+        }
+        sent += 1;
+        match client.ping(len, options.target.timeout) {
+            Ok(time) => {
+                times.push(time);
+                if !options.quiet {
+                    say(format_args!(
+                        "{} from {address}: seq={sent} time={}",
+                        bytes(len as u64),
+                        millis(time)
+                    ));
+                }
+            }
+            Err(Error::TimedOut) => {
+                if !options.quiet {
+                    say(format_args!(
+                        "no answer from {address}: seq={sent} within {} s",
+                        options.target.timeout.as_secs_f64()
+                    ));
+                }
+            }
+            Err(error) => {
+                end = Some(Failure::from(error));
+                break;
+            }
+        }
+    }
+    say(format_args!("\n--- {address} ping statistics ---"));
+    say(format_args!("{}", summary(sent, &times)));
+    match end {
+        Some(failure) => Err(failure),
+        None if times.is_empty() => Ok(ExitCode::from(BAD)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The two closing lines of ping(8)
+fn summary(sent: u64, times: &[Duration]) -> String {
+    let answered = times.len() as u64;
+    let lost = (sent - answered.min(sent)) as f64 * 100.0 / sent.max(1) as f64;
+    let mut text = format!("{sent} sent, {answered} answered, {lost:.0}% lost");
+    if let (Some(min), Some(max)) = (times.iter().min(), times.iter().max()) {
+        let millis: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e3).collect();
+        let mean = millis.iter().sum::<f64>() / millis.len() as f64;
+        let variance = millis.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / millis.len() as f64;
+        let (min, max) = (min.as_secs_f64() * 1e3, max.as_secs_f64() * 1e3);
+        text += &format!("\nrtt min/avg/max/mdev = {min:.3}/{mean:.3}/{max:.3}/{:.3} ms", variance.sqrt());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_counts_and_averages() {
+        let times = [1, 2, 3].map(Duration::from_millis);
+        let text = summary(4, &times);
+        assert_eq!(text, "4 sent, 3 answered, 25% lost\nrtt min/avg/max/mdev = 1.000/2.000/3.000/0.816 ms");
+        assert_eq!(summary(2, &[]), "2 sent, 0 answered, 100% lost");
+    }
+}

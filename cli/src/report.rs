@@ -1,0 +1,147 @@
+//! Errors and figures, as people read them
+
+use core::error::Error as _;
+use core::time::Duration;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use flyrpc_blocking::{BadAddress, Error};
+
+/// Why the command failed
+#[derive(Debug)]
+pub(crate) struct Failure {
+    text: String,
+    code: u8,
+}
+
+/// The input, or the peer's answer, was bad
+pub(crate) const BAD: u8 = 1;
+const USAGE: u8 = 2;
+const NO_CONNECTION: u8 = 3;
+const TIMED_OUT: u8 = 4;
+const LOST: u8 = 5;
+const NOT_SENT: u8 = 6;
+
+impl Failure {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: BAD }
+    }
+
+    pub(crate) fn connect(address: &str, error: &io::Error) -> Self {
+        if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) {
+            return Self { text: error.to_string(), code: USAGE };
+        }
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        let hint = if refused { " (is the server running?)" } else { "" };
+        Self { text: format!("can't connect to {address}: {error}{hint}"), code: NO_CONNECTION }
+    }
+
+    pub(crate) fn listen(address: &str, error: &io::Error) -> Self {
+        let code =
+            if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) { USAGE } else { NO_CONNECTION };
+        Self { text: format!("can't listen on {address}: {error}"), code }
+    }
+
+    /// Says it on stderr
+    pub(crate) fn report(&self) -> ExitCode {
+        eprintln!("flyrpc: {}", self.text);
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = match &error {
+            Error::TimedOut => TIMED_OUT,
+            Error::Lost(_) => LOST,
+            Error::Refused(_) | Error::Cancelled => NOT_SENT,
+            // The answer can't be read, and whatever a later version adds.
+            Error::Remote(_) | Error::UnreadableReply(_) | _ => BAD,
+        };
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self { text, code }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Prints a line; ends the program quietly when nobody reads any more, as in `flyrpc decode … | head`
+pub(crate) fn say(line: impl core::fmt::Display) {
+    if writeln!(io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Milliseconds, to the microsecond
+pub(crate) fn millis(time: Duration) -> String {
+    format!("{:.3} ms", time.as_secs_f64() * 1e3)
+}
+
+/// `1 byte`, `2 bytes`, with the thousands apart
+pub(crate) fn bytes(len: u64) -> String {
+    format!("{} {}", grouped(len), if len == 1 { "byte" } else { "bytes" })
+}
+
+/// A number with its thousands apart
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Up to `width` characters of a payload: as text where it is text, else as hex
+pub(crate) fn preview(payload: &[u8], width: usize) -> String {
+    let cut = payload.get(..width * 4).unwrap_or(payload);
+    let text = match core::str::from_utf8(cut) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => core::str::from_utf8(&cut[..error.valid_up_to()]).ok(),
+        Err(_) => None,
+    };
+    let shown = match text {
+        Some(text) if !text.chars().any(|c| c.is_control() && !c.is_whitespace()) => format!("{text:?}"),
+        _ => cut.iter().take(width).map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if shown.chars().count() <= width && cut.len() == payload.len() {
+        return shown;
+    }
+    let mut short: String = shown.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_their_thousands_apart() {
+        assert_eq!(
+            ["0", "999", "1,000", "12,345,678"],
+            [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(|s| &**s)
+        );
+        assert_eq!(bytes(1), "1 byte");
+    }
+
+    #[test]
+    fn previews_fit_and_tell_text_from_bytes() {
+        assert_eq!(preview(b"hello", 20), "\"hello\"");
+        assert_eq!(preview(b"\x00\x01\xff", 20), "0001ff");
+        assert_eq!(preview(&[b'a'; 100], 10).chars().count(), 10);
+        assert_eq!(preview("ääääääää".as_bytes(), 3).chars().count(), 3);
+    }
+}
