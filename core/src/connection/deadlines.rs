@@ -1,11 +1,11 @@
 //! The earliest deadline of the calls in flight
 //!
-//! Each bound here is a lower one: a new call may lower it, a call that ends leaves it. So starting and ending a call
-//! costs two comparisons; only when a bound is reached are the slots behind it looked at, which either finds a call whose
-//! time is up or makes the bound exact. With 65,536 slots that is a look at 1,024 group bounds and at 64 slots of each
-//! group that is due.
+//! A tree of lower bounds over the slots: a new call may lower the bounds above it, a call that ends leaves them. So
+//! starting and ending a call costs a comparison a level; only when a bound is reached is what lies below it looked at,
+//! which either finds a call whose time is up or makes the bound exact. The levels are the storage's: none where there
+//! are few slots, two for 65,536, so that a timer costs a look at some 128 places whatever is in flight.
 
-use super::slots::{GROUP, Slot, Slots};
+use super::slots::{FAN_OUT, Slots};
 use crate::Instant;
 
 #[derive(Debug)]
@@ -13,13 +13,11 @@ use crate::Instant;
 pub(super) struct Deadlines {
     /// No call in flight has an earlier deadline
     earliest: Instant,
-    /// Where the search for calls whose time is up goes on: a group, or a slot where there are no groups
-    cursor: u32,
 }
 
 impl Deadlines {
     pub(super) const fn new() -> Self {
-        Self { earliest: Instant::FAR, cursor: 0 }
+        Self { earliest: Instant::FAR }
     }
 
     /// A lower bound, exact after [`next_due`](Self::next_due) has found nothing more
@@ -32,17 +30,13 @@ impl Deadlines {
     #[inline]
     pub(super) fn add<S: Slots>(&mut self, slots: &mut S, index: usize, deadline: Instant) {
         let mut place = index;
-        let groups = slots.groups_mut();
-        if !groups.is_empty() {
-            place = index / GROUP;
-            if let Some(bound) = groups.get_mut(place) {
+        for level in 0..slots.levels() {
+            place /= FAN_OUT;
+            if let Some(bound) = slots.bounds_mut(level).get_mut(place) {
                 *bound = deadline.min(*bound);
             }
         }
-        if deadline < self.earliest {
-            self.earliest = deadline;
-        }
-        self.cursor = self.cursor.min(place as u32);
+        self.earliest = self.earliest.min(deadline);
     }
 
     /// No call is in flight
@@ -53,56 +47,54 @@ impl Deadlines {
 
     /// A slot whose call's deadline is not after `now`
     pub(super) fn next_due<S: Slots>(&mut self, slots: &mut S, now: Instant) -> Option<usize> {
-        while self.earliest <= now {
-            let found = if slots.groups_mut().is_empty() {
-                self.search(slots, now)
-            } else {
-                self.search_groups(slots, now)
+        if self.earliest > now {
+            return None;
+        }
+        let levels = slots.levels();
+        match search(slots, levels, 0, usize::MAX, now) {
+            Ok(index) => Some(index),
+            Err(exact) => {
+                self.earliest = exact;
+                None
+            }
+        }
+    }
+}
+
+/// A slot that is due among the places `start..end` of a level, the slots being level 0; else their earliest deadline
+fn search<S: Slots>(
+    slots: &mut S,
+    level: usize,
+    start: usize,
+    end: usize,
+    now: Instant,
+) -> Result<usize, Instant> {
+    let mut earliest = Instant::FAR;
+    let Some(below) = level.checked_sub(1) else {
+        let end = end.min(slots.slots().len());
+        for (index, slot) in slots.slots().get(start..end).unwrap_or_default().iter().enumerate() {
+            if !slot.is_free() {
+                if slot.deadline <= now {
+                    return Ok(start + index);
+                }
+                earliest = earliest.min(slot.deadline);
+            }
+        }
+        return Err(earliest);
+    };
+    let end = end.min(slots.bounds_mut(below).len());
+    for place in start..end {
+        let Some(&(mut bound)) = slots.bounds_mut(below).get(place) else { break };
+        if bound <= now {
+            bound = match search(slots, below, place * FAN_OUT, (place + 1) * FAN_OUT, now) {
+                Err(exact) => exact,
+                found => return found,
             };
-            if found.is_some() {
-                return found;
+            if let Some(place) = slots.bounds_mut(below).get_mut(place) {
+                *place = bound;
             }
         }
-        None
+        earliest = earliest.min(bound);
     }
-
-    fn search<S: Slots>(&mut self, slots: &S, now: Instant) -> Option<usize> {
-        let start = self.cursor as usize;
-        if let Some(found) = slots.slots().iter().skip(start).position(|slot| is_due(slot, now)) {
-            self.cursor = (start + found) as u32;
-            return Some(start + found);
-        }
-        self.cursor = 0;
-        self.earliest = earliest_of(slots.slots());
-        None
-    }
-
-    fn search_groups<S: Slots>(&mut self, slots: &mut S, now: Instant) -> Option<usize> {
-        while let Some(&bound) = slots.groups_mut().get(self.cursor as usize) {
-            if bound <= now {
-                let start = self.cursor as usize * GROUP;
-                let end = (start + GROUP).min(slots.slots().len());
-                let group = slots.slots().get(start..end).unwrap_or_default();
-                if let Some(found) = group.iter().position(|slot| is_due(slot, now)) {
-                    return Some(start + found);
-                }
-                let exact = earliest_of(group);
-                if let Some(bound) = slots.groups_mut().get_mut(self.cursor as usize) {
-                    *bound = exact;
-                }
-            }
-            self.cursor += 1;
-        }
-        self.cursor = 0;
-        self.earliest = slots.groups_mut().iter().copied().min().unwrap_or(Instant::FAR);
-        None
-    }
-}
-
-fn is_due<T>(slot: &Slot<T>, now: Instant) -> bool {
-    slot.deadline <= now && !slot.is_free()
-}
-
-fn earliest_of<T>(slots: &[Slot<T>]) -> Instant {
-    slots.iter().filter(|slot| !slot.is_free()).map(|slot| slot.deadline).min().unwrap_or(Instant::FAR)
+    Err(earliest)
 }

@@ -25,7 +25,7 @@ pub use event::{
 };
 #[cfg(feature = "alloc")]
 pub use slots::Table;
-pub use slots::{GROUP, Slot, Slots};
+pub use slots::{FAN_OUT, Slot, Slots};
 
 use crate::{Dialect, Fault, Instant, Limits, ProtocolError, WireError};
 use deadlines::Deadlines;

@@ -33,15 +33,20 @@ pub trait Slots: Default {
     /// All slots
     fn slots_mut(&mut self) -> &mut [Slot<Self::Tag>];
 
-    /// A lower bound of the deadlines in each group of [`GROUP`] slots; empty where the slots are few enough to be
-    /// looked at one by one
-    fn groups_mut(&mut self) -> &mut [Instant] {
+    /// Levels of the tree of deadlines above the slots; none where the slots are few enough to be looked at one by one
+    fn levels(&self) -> usize {
+        0
+    }
+
+    /// For each [`FAN_OUT`] places of the level below (level 0 stands on the slots), a lower bound of their deadlines
+    fn bounds_mut(&mut self, level: usize) -> &mut [Instant] {
+        let _ = level;
         &mut []
     }
 }
 
-/// Slots whose earliest deadline is kept together
-pub const GROUP: usize = 64;
+/// Places of one level of the tree of deadlines that share a place of the next
+pub const FAN_OUT: usize = 32;
 
 /// A place for one call
 #[derive(Debug)]
@@ -170,13 +175,14 @@ impl<T, const N: usize> Slots for heapless::Vec<Slot<T>, N> {
 #[cfg_attr(feature = "_test", derive(Clone, Hash))]
 pub struct Table<T> {
     slots: alloc::vec::Vec<Slot<T>>,
-    groups: alloc::vec::Vec<Instant>,
+    /// The tree of deadlines, its lowest level first
+    bounds: alloc::vec::Vec<alloc::vec::Vec<Instant>>,
 }
 
 #[cfg(feature = "alloc")]
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: alloc::vec::Vec::new(), groups: alloc::vec::Vec::new() }
+        Self { slots: alloc::vec::Vec::new(), bounds: alloc::vec::Vec::new() }
     }
 }
 
@@ -185,6 +191,7 @@ impl<T> Table<T> {
     const FIRST: usize = 8;
 
     /// Twice the slots; each call moves to where its sequence belongs now
+    #[cold]
     fn grow(&mut self) {
         let old = core::mem::take(&mut self.slots);
         let len = (2 * old.len()).max(Self::FIRST);
@@ -202,15 +209,16 @@ impl<T> Table<T> {
                 *place = slot;
             }
         }
-        self.groups.clear();
-        self.groups.extend(self.slots.chunks(GROUP).map(|group| {
-            group
-                .iter()
-                .filter(|slot| !slot.is_free())
-                .map(|slot| slot.deadline)
-                .min()
-                .unwrap_or(Instant::FAR)
-        }));
+        self.bounds.clear();
+        let mut below: alloc::vec::Vec<Instant> =
+            self.slots.iter().map(|slot| if slot.is_free() { Instant::FAR } else { slot.deadline }).collect();
+        while below.len() > 2 * FAN_OUT {
+            below = below
+                .chunks(FAN_OUT)
+                .map(|some| some.iter().copied().min().unwrap_or(Instant::FAR))
+                .collect();
+            self.bounds.push(below.clone());
+        }
     }
 }
 
@@ -245,7 +253,12 @@ impl<T> Slots for Table<T> {
     }
 
     #[inline]
-    fn groups_mut(&mut self) -> &mut [Instant] {
-        &mut self.groups
+    fn levels(&self) -> usize {
+        self.bounds.len()
+    }
+
+    #[inline]
+    fn bounds_mut(&mut self, level: usize) -> &mut [Instant] {
+        self.bounds.get_mut(level).map_or(&mut [], |bounds| bounds)
     }
 }
