@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use flyrpc_core::fly::Fly;
+use flyrpc_core::fly::{Fly, Zip};
 use flyrpc_core::{
     Body, Call, CallId, Connection, Event, Incoming, Instant, Limits, Refusal, Reply, ReplyToken, Slots,
     Table, What,
@@ -62,6 +62,8 @@ pub struct Owed {
     pub method: String,
     /// Its payload
     pub payload: Vec<u8>,
+    /// Which of them are compressed
+    pub zip: Zip,
     /// For the answer
     pub token: ReplyToken<Fly>,
     /// The peer has cancelled it
@@ -95,6 +97,135 @@ impl<S: Slots<Tag = u32>> Peer<S> {
             paused: false,
             eof: false,
         }
+    }
+
+    /// Calls, without a link: the bytes stay in the outbox
+    ///
+    /// # Errors
+    /// The connection's refusal.
+    pub fn call(&mut self, now: Instant, method: &str, payload: &[u8], tag: u32) -> Result<CallId, Refusal> {
+        self.call_with(now, Call::new(method, payload), tag)
+    }
+
+    /// Calls, without a link
+    ///
+    /// # Errors
+    /// The connection's refusal.
+    pub fn call_with(&mut self, now: Instant, call: Call<'_, Zip>, tag: u32) -> Result<CallId, Refusal> {
+        self.conn.call(now, call, tag, &mut self.outbox).map_err(|refused| {
+            assert_eq!(refused.back, tag, "a refused call gives its own tag back");
+            refused.why
+        })
+    }
+
+    /// Answers the request at `index` in [`owed`](Self::owed), without a link
+    ///
+    /// # Errors
+    /// The connection's refusal.
+    pub fn reply(&mut self, index: usize, reply: Reply<'_, Zip>) -> Result<(), Refusal> {
+        let owed = self.owed.remove(index);
+        self.conn.reply(owed.token, reply, &mut self.outbox).map_err(|refused| refused.why)
+    }
+
+    /// Cancels, without a link
+    pub fn cancel(&mut self, call: CallId) -> bool {
+        let tag = self.conn.cancel(call);
+        self.over.extend(tag.map(|tag| (tag, "cancelled".to_owned())));
+        tag.is_some()
+    }
+
+    /// Receives bytes, without a link, and tells what the connection makes of them, a line for each thing
+    ///
+    /// What it does not take (an incomplete packet, or all while it is blocked) stays in the inbox for the next time.
+    pub fn feed(&mut self, now: Instant, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut inbox = core::mem::take(&mut self.inbox);
+        inbox.extend_from_slice(bytes);
+        let mut used = 0;
+        loop {
+            let step = match self.conn.handle_input(now, &inbox[used..]) {
+                Ok(step) => step,
+                Err(error) => {
+                    lines.push(format!("error: {error}"));
+                    break;
+                }
+            };
+            used += step.consumed;
+            match step.what {
+                What::NeedMore { .. } => break,
+                What::Blocked => {
+                    lines.push("blocked".to_owned());
+                    break;
+                }
+                What::Handled if step.consumed == 0 => break,
+                What::Handled => {}
+                What::Incoming(incoming) => lines.push(self.take(incoming)),
+            }
+        }
+        self.inbox = inbox.split_off(used);
+        lines
+    }
+
+    /// Lets the connection know the time, writes its own packets to the outbox, and tells its events
+    pub fn poll(&mut self, now: Instant) -> Vec<String> {
+        self.conn.handle_timeout(now);
+        while let Ok(Some(_)) = self.conn.poll_transmit(&mut self.outbox) {}
+        let mut lines = Vec::new();
+        while let Some(event) = self.conn.poll_event() {
+            lines.push(self.note(event));
+        }
+        lines
+    }
+
+    /// What was written since the last time
+    pub fn sent(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.outbox)
+    }
+
+    /// Takes note of an incoming message and says what it was
+    fn take(&mut self, incoming: Incoming<'_, Fly, u32>) -> String {
+        match incoming {
+            Incoming::Request { method, body, meta, token } => {
+                let (method, payload) = (text(method), body.bytes().to_vec());
+                let line = format!("request {method} {}", show(body));
+                self.owed.push(Owed { method, payload, zip: meta, token, cancelled: false });
+                line
+            }
+            Incoming::Notification { method, body, .. } => {
+                format!("notification {} {}", text(method), show(body))
+            }
+            Incoming::Reply { tag, code, body, .. } if code.is_empty() => {
+                self.end(tag, &format!("ok {}", show(body)))
+            }
+            Incoming::Reply { tag, code, body, .. } => {
+                self.end(tag, &format!("error {} {}", text(code), show(body)))
+            }
+            Incoming::BadReply { tag, why, .. } => self.end(tag, &format!("bad reply: {why}")),
+            Incoming::Pong { tag, len, .. } => self.end(tag, &format!("pong of {len} bytes")),
+            Incoming::Cancel { request } => {
+                for owed in &mut self.owed {
+                    owed.cancelled |= owed.token.key() == request;
+                }
+                format!("cancel of request {request}")
+            }
+            Incoming::Piece { bytes, left } => format!("piece of {} bytes, {left} left", bytes.len()),
+            other => format!("unexpected {other:?}"),
+        }
+    }
+
+    /// Takes note of an event and says what it was
+    fn note(&mut self, event: Event<u32>) -> String {
+        match event {
+            Event::TimedOut { tag, .. } => self.end(tag, "timed out"),
+            Event::Lost { tag, why, .. } => self.end(tag, &format!("lost: {why}")),
+            Event::Closed { why } => format!("closed: {why}"),
+            other => format!("unexpected {other:?}"),
+        }
+    }
+
+    fn end(&mut self, tag: u32, outcome: &str) -> String {
+        self.over.push((tag, outcome.to_owned()));
+        format!("#{tag} {outcome}")
     }
 
     /// How the call with this tag ended; panics unless it ended exactly once
@@ -156,12 +287,7 @@ impl<S: Slots<Tag = u32>> Pair<S> {
     ///
     /// # Errors
     /// The connection's refusal.
-    pub fn call_with(
-        &mut self,
-        side: Side,
-        call: Call<'_, flyrpc_core::fly::Zip>,
-        tag: u32,
-    ) -> Result<CallId, Refusal> {
+    pub fn call_with(&mut self, side: Side, call: Call<'_, Zip>, tag: u32) -> Result<CallId, Refusal> {
         let now = self.now;
         let peer = self.peer(side);
         let result = peer.conn.call(now, call, tag, &mut peer.outbox);
@@ -197,12 +323,7 @@ impl<S: Slots<Tag = u32>> Pair<S> {
     ///
     /// # Errors
     /// The connection's refusal.
-    pub fn reply(
-        &mut self,
-        side: Side,
-        index: usize,
-        reply: Reply<'_, flyrpc_core::fly::Zip>,
-    ) -> Result<(), Refusal> {
+    pub fn reply(&mut self, side: Side, index: usize, reply: Reply<'_, Zip>) -> Result<(), Refusal> {
         let peer = self.peer(side);
         let Owed { method, token, .. } = peer.owed.remove(index);
         let result = peer.conn.reply(token, reply, &mut peer.outbox).map_err(|refused| refused.why);
@@ -238,7 +359,8 @@ impl<S: Slots<Tag = u32>> Pair<S> {
     pub fn cancel(&mut self, side: Side, call: CallId) -> bool {
         let tag = self.peer(side).conn.cancel(call);
         if let Some(tag) = tag {
-            self.end(side, tag, "cancelled");
+            let line = self.peer(side).end(tag, "cancelled");
+            self.record(side, &line);
         }
         self.flush(side);
         tag.is_some()
@@ -349,7 +471,10 @@ impl<S: Slots<Tag = u32>> Pair<S> {
                 }
                 What::Handled if step.consumed == 0 => break,
                 What::Handled => {}
-                What::Incoming(incoming) => self.take(side, incoming),
+                What::Incoming(incoming) => {
+                    let line = peer.take(incoming);
+                    self.record(side, &line);
+                }
             }
         }
         inbox.drain(..used);
@@ -363,51 +488,17 @@ impl<S: Slots<Tag = u32>> Pair<S> {
         self.flush(side);
     }
 
-    fn take(&mut self, side: Side, incoming: Incoming<'_, Fly, u32>) {
-        match incoming {
-            Incoming::Request { method, body, token, .. } => {
-                self.record(side, &format!("request {} {}", text(method), show(body)));
-                let (method, payload) = (text(method), body.bytes().to_vec());
-                self.peer(side).owed.push(Owed { method, payload, token, cancelled: false });
-            }
-            Incoming::Notification { method, body, .. } => {
-                self.record(side, &format!("notification {} {}", text(method), show(body)));
-            }
-            Incoming::Reply { tag, code, body, .. } if code.is_empty() => {
-                self.end(side, tag, &format!("ok {}", show(body)));
-            }
-            Incoming::Reply { tag, code, body, .. } => {
-                self.end(side, tag, &format!("error {} {}", text(code), show(body)));
-            }
-            Incoming::BadReply { tag, why, .. } => self.end(side, tag, &format!("bad reply: {why}")),
-            Incoming::Pong { tag, len, .. } => self.end(side, tag, &format!("pong of {len} bytes")),
-            Incoming::Cancel { request } => {
-                self.record(side, &format!("cancel of request {request}"));
-                for owed in &mut self.peer(side).owed {
-                    owed.cancelled |= owed.token.key() == request;
-                }
-            }
-            Incoming::Piece { bytes, left } => {
-                self.record(side, &format!("piece of {} bytes, {left} left", bytes.len()));
-            }
-            other => self.record(side, &format!("unexpected {other:?}")),
-        }
-    }
-
     /// Drains the connection's events and packets; true when there were any
     fn flush(&mut self, side: Side) -> bool {
         let mut busy = false;
         while let Some(event) = self.peer(side).conn.poll_event() {
             busy = true;
-            match event {
-                Event::TimedOut { tag, .. } => self.end(side, tag, "timed out"),
-                Event::Lost { tag, why, .. } => self.end(side, tag, &format!("lost: {why}")),
-                Event::Closed { why } => {
-                    self.record(side, &format!("closed: {why}"));
-                    self.send(side);
-                    self.link.half_close(way(side));
-                }
-                other => self.record(side, &format!("unexpected {other:?}")),
+            let closed = matches!(event, Event::Closed { .. });
+            let line = self.peer(side).note(event);
+            self.record(side, &line);
+            if closed {
+                self.send(side);
+                self.link.half_close(way(side));
             }
         }
         let peer = self.peer(side);
@@ -421,11 +512,6 @@ impl<S: Slots<Tag = u32>> Pair<S> {
     fn send(&mut self, side: Side) {
         let bytes = core::mem::take(&mut self.peer(side).outbox);
         self.link.send(self.now, way(side), &bytes);
-    }
-
-    fn end(&mut self, side: Side, tag: u32, outcome: &str) {
-        self.record(side, &format!("#{tag} {outcome}"));
-        self.peer(side).over.push((tag, outcome.to_owned()));
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The copy under `tests/vectors` is read; its README says where it comes from.
 
+use flyrpc_core::fly::{Flag, RawPacket};
 use serde::Deserialize;
 
 /// The cases of one file of `tests/vectors`, named as `flyrpc/packets.json`
@@ -75,4 +76,14 @@ pub fn unhex(hex: &str) -> Vec<u8> {
         .step_by(2)
         .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap_or_else(|error| panic!("{hex}: {error}")))
         .collect()
+}
+
+/// A FlyRPC packet as it is on the wire
+#[must_use]
+pub fn packet(flag: u8, sequence: u16, code: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut wire = Vec::new();
+    let (code, payload) = (code.as_ref(), payload.as_ref());
+    let written = RawPacket { flag: Flag(flag), sequence, code, payload }.encode(&mut wire);
+    debug_assert!(written.is_ok(), "a vector always has room");
+    wire
 }
