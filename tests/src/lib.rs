@@ -2,11 +2,13 @@
 //!
 //! * [`Pair`]: two connections on virtual time over a seeded [`Link`]; everything that happens is recorded as text.
 //! * [`fuzz`]: what the fuzz targets do with arbitrary bytes.
+//! * [`model`]: two connections under random operations, beside a reference.
 //! * [`split`]: one byte stream in every way it can be cut.
 //! * [`vectors`]: bytes and exchanges recorded from the real programs.
 
 pub mod fuzz;
 pub mod link;
+pub mod model;
 pub mod pair;
 pub mod rng;
 pub mod split;

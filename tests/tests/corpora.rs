@@ -34,3 +34,8 @@ fn p17_the_corpus_of_zip_replays() {
 fn p18_the_corpus_of_connection_replays() {
     replay("connection", fuzz::connection);
 }
+
+#[test]
+fn p01_the_corpus_of_model_replays() {
+    replay("model", fuzz::model);
+}

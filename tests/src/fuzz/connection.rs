@@ -193,7 +193,7 @@ impl Run {
                 assert_eq!(*missing, left);
                 return;
             }
-            cancel @ Incoming::Cancel { .. } => format!("{cancel:?}"),
+            Incoming::Cancel { request } => format!("cancel {request}"),
             other => panic!("unexpected {other:?}"),
         };
         self.seen.events.push(event);

@@ -120,7 +120,7 @@ fn stuffed(plain: &[u8]) {
 
 fn pack_then_open(data: &[u8], unzip: &mut Unzip) {
     let mut zipper = Zipper::new(ZipMode::On).threshold(1);
-    let name = String::from_utf8_lossy(data).into_owned();
+    let name = String::from_utf8_lossy(data).replace('\0', "-");
     let doubled = [data, data].concat();
     for payload in [data, &doubled] {
         let packed = zipper.pack(name.as_bytes(), payload);
