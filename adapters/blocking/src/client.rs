@@ -127,11 +127,11 @@ impl Client {
         });
         let link = Link::new(stream, Arc::clone(&router), self.options, on_end)?;
         worker::start(&link)?;
-        let peer = link.peer();
+        let connected = Connected { peer: link.peer() };
         if let Some(hook) = &router.on_connect {
-            hook(&peer, ());
+            hook(&connected, ());
         }
-        Ok(Connected { peer })
+        Ok(connected)
     }
 }
 

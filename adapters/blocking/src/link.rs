@@ -1,13 +1,13 @@
 //! One connection as its threads share it: the state machine under a lock, and the way out of it
 //!
 //! Whoever has something to send encodes it into [`State::out`] under the lock and then [flushes](Link::flush_locked). One thread
-//! at a time writes; what others encode meanwhile goes out with its next write. The reader never writes, so that both
-//! directions make progress when a peer is slow; what it has to send goes to a writer thread that is started when it is
-//! first needed.
+//! at a time writes; what others encode meanwhile goes out with its next write. Callers have deadlines, so they write only
+//! what the socket takes at once; the rest goes to a writer thread that is started when it is first needed. The reader
+//! never writes, so that both directions make progress when a peer is slow.
 
 use core::sync::atomic::{AtomicBool, AtomicUsize};
 use core::time::Duration;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +66,10 @@ pub(crate) struct State {
     pub(crate) conn: Connection<Fly, Table<Arc<Waiter>>>,
     /// Encoded and not written
     pub(crate) out: Vec<u8>,
+    /// What is being written, and how much of it has been
+    batch: (Vec<u8>, usize),
+    /// The socket's write timeout as it is now
+    patience: Duration,
     /// How much of that the connection answers by itself, in bytes
     pub(crate) own: usize,
     pub(crate) zipper: Zipper,
@@ -101,6 +105,8 @@ impl Link {
             state: Mutex::new(State {
                 conn: Connection::new(Fly::default(), options.limits.clone()),
                 out: Vec::new(),
+                batch: (Vec::new(), 0),
+                patience: options.write_timeout,
                 own: 0,
                 zipper: Zipper::new(options.zip),
                 running: Vec::new(),
@@ -193,42 +199,87 @@ impl Link {
     }
 
     /// Writes what is in the buffer, unless another thread is writing, which then writes it too
-    pub(crate) fn flush_locked<'a>(&'a self, mut state: Guard<'a>) {
-        if state.flushing {
-            return;
+    ///
+    /// What the peer does not take at once is left to the writer thread.
+    pub(crate) fn flush_locked<'a>(self: &'a Arc<Self>, mut state: Guard<'a>) {
+        if CALLERS_WRITE {
+            state = self.write(state, BRIEF);
         }
-        while !state.out.is_empty() {
+        if state.unsent() && !state.flushing && !self.wake_writer(&mut state) {
+            state = self.write(state, self.options.write_timeout);
+        }
+        drop(state);
+    }
+
+    /// Writes what is in the buffer; gives up where it takes longer than `patience`, which loses the peer if that is
+    /// the write timeout
+    fn write<'a>(&'a self, mut state: Guard<'a>, patience: Duration) -> Guard<'a> {
+        if state.flushing {
+            return state;
+        }
+        let brief = patience < self.options.write_timeout;
+        let mut rounds = 0;
+        while state.unsent() && !(brief && rounds == ROUNDS) {
+            rounds += 1;
             state.flushing = true;
-            state.own = 0;
-            let mut batch = core::mem::take(&mut state.out);
+            let (mut batch, mut sent) = core::mem::take(&mut state.batch);
+            if sent == batch.len() {
+                state.own = 0;
+                (batch, sent) = (core::mem::take(&mut state.out), 0);
+            }
+            let set = if state.patience == patience {
+                Ok(())
+            } else {
+                state.patience = patience;
+                self.stream.set_write_timeout(Some(patience))
+            };
             drop(state);
-            let written = (&self.stream).write_all(&batch);
+            let written = set.and_then(|()| write_once(&self.stream, batch.get(sent..).unwrap_or_default()));
             state = self.lock();
             state.flushing = false;
-            if written.is_err() {
-                // The peer is gone, or has taken nothing for the write timeout.
-                state.out.clear();
-                state.conn.handle_eof(self.now());
-                state.conn.close();
-                self.pump(&mut state);
-                self.stream.shutdown(Shutdown::Both);
-            } else if state.out.is_empty() && batch.capacity() <= KEPT {
-                batch.clear();
-                state.out = batch;
-            }
             self.notify();
+            match written {
+                Ok(len) if sent + len < batch.len() => state.batch = (batch, sent + len),
+                Ok(_) if state.out.is_empty() && batch.capacity() <= KEPT => {
+                    batch.clear();
+                    state.out = batch;
+                }
+                Ok(_) => {}
+                Err(error) if brief && is_timeout(&error) => state.batch = (batch, sent),
+                // The peer is gone, or has taken nothing for the write timeout.
+                Err(_) => {
+                    state.out.clear();
+                    self.lost(&mut state);
+                    self.stream.shutdown(Shutdown::Both);
+                }
+            }
+            // It took a part: it is slow.
+            if brief && state.batch.1 < state.batch.0.len() {
+                return state;
+            }
         }
         match state.closed {
+            Some(_) if state.unsent() => {}
             None => {}
             // What was sent must still arrive: `drain` waits for the peer to close.
             Some(CloseReason::Drained) => self.stream.shutdown(Shutdown::Write),
             Some(_) => self.stream.shutdown(Shutdown::Both),
         }
+        state
+    }
+
+    /// Both directions are gone, and not by our doing
+    pub(crate) fn lost(&self, state: &mut State) {
+        let now = self.now();
+        state.conn.handle_eof(now);
+        // Nor can the replies still owed be sent.
+        state.conn.drain(now, now);
+        self.pump(state);
     }
 
     /// Has a writer thread flush: for the reader, which must not be held up
     pub(crate) fn flush_elsewhere(self: &Arc<Self>, mut state: Guard<'_>) {
-        let idle = state.out.is_empty() && state.closed.is_none();
+        let idle = !state.unsent() && state.closed.is_none();
         if !idle && !self.wake_writer(&mut state) {
             self.flush_locked(state);
         }
@@ -248,11 +299,10 @@ impl Link {
     fn write_loop(&self) {
         let mut state = self.lock();
         loop {
-            if !state.out.is_empty() && !state.flushing {
-                self.flush_locked(state);
-                state = self.lock();
-            } else if state.closed.is_some() && state.out.is_empty() {
-                self.flush_locked(state);
+            if state.unsent() && !state.flushing {
+                state = self.write(state, self.options.write_timeout);
+            } else if state.closed.is_some() && !state.unsent() {
+                drop(self.write(state, self.options.write_timeout));
                 return;
             } else {
                 state = self.wait(state, Instant::FAR);
@@ -263,7 +313,7 @@ impl Link {
     /// Waits until the connection has ended, until `until` at the longest, and tells what ended it
     ///
     /// Drives the connection's timers meanwhile.
-    pub(crate) fn wait_closed(&self, until: Instant) -> Option<CloseReason> {
+    pub(crate) fn wait_closed(self: &Arc<Self>, until: Instant) -> Option<CloseReason> {
         let mut state = self.lock();
         loop {
             if let Some(why) = state.closed {
@@ -282,10 +332,14 @@ impl Link {
         }
     }
 
-    /// After draining: gives the peer a moment to read and close, then closes whatever it does
-    pub(crate) fn linger(&self) {
-        let until = self.now() + LINGER;
+    /// After draining: gives the peer the time until `deadline` to take what was sent, and then a moment to close; then
+    /// closes whatever it does
+    pub(crate) fn linger(&self, deadline: Instant) {
         let mut state = self.lock();
+        while state.unsent() && self.now() < deadline {
+            state = self.wait(state, deadline);
+        }
+        let until = deadline.min(self.now() + LINGER);
         while !state.reader_ended && self.now() < until {
             state = self.wait(state, until);
         }
@@ -319,6 +373,28 @@ impl Link {
     }
 }
 
+impl State {
+    /// Is there anything that the socket has not taken?
+    fn unsent(&self) -> bool {
+        self.flushing || self.batch.1 < self.batch.0.len() || !self.out.is_empty()
+    }
+}
+
+fn write_once(mut stream: &Stream, bytes: &[u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// The write timeout has passed; which kind it is depends on the system
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
 impl core::fmt::Debug for Link {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Link").field("remote", &self.remote).finish_non_exhaustive()
@@ -327,6 +403,17 @@ impl core::fmt::Debug for Link {
 
 /// How long a drained connection waits for the peer to close
 const LINGER: Duration = Duration::from_secs(1);
+
+/// May those who have something to send write it themselves?
+///
+/// On Windows a socket whose write has timed out is of no more use, so there the writer thread writes everything.
+const CALLERS_WRITE: bool = cfg!(unix);
+
+/// How long a caller tries to write before it leaves the rest to the writer thread
+const BRIEF: Duration = Duration::from_millis(5);
+
+/// How often a caller writes what others have encoded meanwhile
+const ROUNDS: u32 = 16;
 
 /// A buffer of up to this many bytes is kept for the next batch
 const KEPT: usize = 64 << 10;

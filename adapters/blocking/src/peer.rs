@@ -184,11 +184,12 @@ impl Peer {
         let link = &self.link;
         let mut state = link.lock();
         let now = link.now();
-        state.conn.drain(now, now + timeout);
+        let deadline = now + timeout;
+        state.conn.drain(now, deadline);
         link.pump(&mut state);
         link.flush_locked(state);
         let why = link.wait_closed(Instant::FAR).unwrap_or(CloseReason::DrainDeadline);
-        link.linger();
+        link.linger(deadline);
         why
     }
 
@@ -283,10 +284,12 @@ impl Drop for PendingCall {
             return;
         }
         let mut state = self.link.lock();
+        // It may have timed out, which nobody but its owner watches.
+        self.link.tick(&mut state);
         if let Some(waiter) = state.conn.cancel(self.call) {
             waiter.finish(Err(Error::Cancelled));
             self.link.pump(&mut state);
-            self.link.flush_locked(state);
         }
+        self.link.flush_locked(state);
     }
 }

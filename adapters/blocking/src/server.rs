@@ -1,9 +1,11 @@
 //! Listening
 
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -126,7 +128,8 @@ impl Shared {
         let link = Link::new(stream, Arc::clone(&self.router), self.options.clone(), on_end)?;
         self.peers().insert(id, link.peer());
         if let Some(hook) = &self.router.on_connect {
-            hook(&link.peer(), ());
+            // A panic stays within the connection: others are to be accepted.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&link.peer(), ())));
         }
         let started = worker::start(&link);
         if started.is_err() {
@@ -176,8 +179,9 @@ impl ServerHandle {
 
     fn stop_accepting(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        if let Some(acceptor) = self.acceptor.take() {
-            self.shared.listener.wake();
+        if let Some(acceptor) = self.acceptor.take()
+            && self.shared.listener.wake()
+        {
             let _ = acceptor.join();
         }
     }

@@ -21,7 +21,15 @@ pub(crate) enum Stream {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, std::path::PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// A Unix socket's file, by its path and by what it is: another server may have taken the path meanwhile
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: std::path::PathBuf,
+    identity: Option<(u64, u64)>,
 }
 
 impl Stream {
@@ -112,7 +120,9 @@ impl Listener {
             #[cfg(unix)]
             Address::Unix(path) => {
                 remove_dead_socket(path)?;
-                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+                let listener = UnixListener::bind(path)?;
+                let file = SocketFile { identity: identity(path), path: path.clone() };
+                Ok(Self::Unix(listener, file))
             }
             #[cfg(not(unix))]
             Address::Unix(_) => {
@@ -134,13 +144,13 @@ impl Listener {
         match self {
             Self::Tcp(listener) => Ok(listener.local_addr()?.into()),
             #[cfg(unix)]
-            Self::Unix(_, path) => Ok(Address::Unix(path.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
         }
     }
 
-    /// Ends an `accept` that waits, by connecting to it
-    pub(crate) fn wake(&self) {
-        let _ = match self {
+    /// Ends an `accept` that waits, by connecting to it; false when that can't be done
+    pub(crate) fn wake(&self) -> bool {
+        let woken = match self {
             Self::Tcp(listener) => listener.local_addr().and_then(|mut address| {
                 if address.ip().is_unspecified() {
                     address.set_ip(match address {
@@ -151,18 +161,41 @@ impl Listener {
                 TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop)
             }),
             #[cfg(unix)]
-            Self::Unix(_, path) => UnixStream::connect(path).map(drop),
+            Self::Unix(_, file) if file.is_ours() => UnixStream::connect(&file.path).map(drop),
+            // Nobody can connect any more. Linux and others, not all, end `accept` when its socket is shut down.
+            #[cfg(unix)]
+            Self::Unix(listener, _) => listener.try_clone().and_then(|listener| {
+                UnixStream::from(std::os::fd::OwnedFd::from(listener)).shutdown(Shutdown::Both)
+            }),
         };
+        woken.is_ok()
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
         #[cfg(unix)]
-        if let Self::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
+        if let Self::Unix(_, file) = self
+            && file.is_ours()
+        {
+            let _ = std::fs::remove_file(&file.path);
         }
     }
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    fn is_ours(&self) -> bool {
+        self.identity.is_some() && identity(&self.path) == self.identity
+    }
+}
+
+/// Device and number of a file; while its socket is open, no other file has the same
+#[cfg(unix)]
+fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Removes a socket file that a dead server left; one that answers is left alone

@@ -156,11 +156,12 @@ fn read(link: &Arc<Link>, inbox: &mut Inbox, at_least: usize) -> bool {
         }
     };
     let mut state = link.lock();
-    state.conn.handle_eof(link.now());
     if gone {
-        state.conn.close();
+        link.lost(&mut state);
+    } else {
+        state.conn.handle_eof(link.now());
+        link.pump(&mut state);
     }
-    link.pump(&mut state);
     link.flush_elsewhere(state);
     false
 }
