@@ -81,6 +81,9 @@ macro_rules! common_options {
         }
 
         /// Is told when a connection is there
+        ///
+        /// A server tells it before anything is read, on the thread that accepts: the hook may send, and start calls, but
+        /// must not wait for answers.
         pub fn on_connect(mut self, hook: impl Fn(&Peer) + Send + Sync + 'static) -> Self {
             self.router.on_connect = Some(Arc::new(move |peer, ()| hook(peer)));
             self

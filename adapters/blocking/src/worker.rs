@@ -45,6 +45,9 @@ pub(crate) struct Messages {
 const MAX_MESSAGES: usize = 1024;
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
+/// How many times as much may wait while calls of ours are in flight
+const WHILE_CALLING: usize = 16;
+
 /// Most bytes of answers of the connection's own that wait to be written; then reading stops
 const MAX_OWN: usize = 256 << 10;
 
@@ -137,7 +140,9 @@ fn may_read(link: &Link, state: &State) -> bool {
     let (limits, messages) = (&link.options.limits, &state.messages);
     let busy =
         limits.get_overload() == Overload::Wait && state.conn.unanswered() >= limits.get_max_unanswered();
-    let full = messages.waiting.len() >= MAX_MESSAGES || messages.bytes >= MAX_MESSAGE_BYTES;
+    // The handler whose turn it is may wait for an answer that comes behind these messages (P9).
+    let times = if state.conn.in_flight() > 0 { WHILE_CALLING } else { 1 };
+    let full = messages.waiting.len() >= times * MAX_MESSAGES || messages.bytes >= times * MAX_MESSAGE_BYTES;
     state.conn.state() == Stage::Closed || !(busy || full || state.own >= MAX_OWN)
 }
 

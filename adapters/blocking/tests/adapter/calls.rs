@@ -57,6 +57,24 @@ fn p09_calls_nest_as_deep_as_one_likes() {
 }
 
 #[test]
+fn p09_handlers_of_many_messages_may_call_too() {
+    const MESSAGES: u32 = 3_000;
+    bounded(|| {
+        let (heard, hear) = channel();
+        let server = listen(echo().handle("note", move |request| {
+            heard.send(request.peer().call("echo", request.payload())).unwrap();
+        }));
+        let client = connect(Client::new().handle("echo", |request| request.payload().to_vec()), &server);
+        for number in 0..MESSAGES {
+            client.send("note", number.to_be_bytes()).unwrap();
+        }
+        for number in 0..MESSAGES {
+            assert_eq!(hear.recv_timeout(SOON), Ok(Ok(number.to_be_bytes().into())));
+        }
+    });
+}
+
+#[test]
 fn threads_that_share_a_client_get_their_own_answers() {
     const CALLS: u32 = 500;
     bounded(|| {
