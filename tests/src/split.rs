@@ -1,7 +1,7 @@
 //! P18: the same bytes give the same events however they are split
 
 use flyrpc_core::fly::Fly;
-use flyrpc_core::{Connection, Incoming, Instant, Limits, Table, What};
+use flyrpc_core::{CloseReason, Connection, Incoming, Instant, Limits, Table, What};
 
 /// Everything that a connection says of some input, as text, and the bytes it consumed
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Seen {
     pub consumed: usize,
     /// What the connection wants sent
     pub sent: Vec<u8>,
+    /// What it says when the stream ends here
+    pub end: Option<CloseReason>,
 }
 
 /// Feeds `input` to a new connection in pieces that end at `cuts`; calls that replies may answer are made by `prepare`
@@ -20,7 +22,7 @@ pub struct Seen {
 pub fn feed(limits: &Limits, prepare: &dyn Fn(&mut Conn), input: &[u8], cuts: &[usize]) -> Seen {
     let mut conn = Conn::new(Fly::default(), limits.clone());
     prepare(&mut conn);
-    let mut seen = Seen { events: Vec::new(), consumed: 0, sent: Vec::new() };
+    let mut seen = Seen { events: Vec::new(), consumed: 0, sent: Vec::new(), end: None };
     let mut start = 0;
     for end in cuts.iter().copied().chain([input.len()]) {
         debug_assert!(start <= end, "cuts are in order");
@@ -29,6 +31,8 @@ pub fn feed(limits: &Limits, prepare: &dyn Fn(&mut Conn), input: &[u8], cuts: &[
             break;
         }
     }
+    conn.handle_eof(Instant::ZERO);
+    seen.end = conn.close_reason();
     seen
 }
 
@@ -104,10 +108,12 @@ pub fn assert_invariant(name: &str, limits: &Limits, prepare: &dyn Fn(&mut Conn)
     for cut in cuts {
         assert_eq!(feed(limits, prepare, input, &[cut]), whole, "{name}: cut at {cut}");
     }
-    if whole.consumed == input.len() {
+    if whole.end == Some(CloseReason::PeerClosed) {
         let mut longer = input.to_vec();
         longer.extend(b"\x40\x00");
-        let trailing = feed(limits, prepare, &longer, &[]);
+        let mut trailing = feed(limits, prepare, &longer, &[]);
+        assert_eq!(trailing.end, Some(CloseReason::CutShort), "{name}: an end inside a packet");
+        trailing.end = whole.end;
         assert_eq!(trailing, whole, "{name}: with the start of another packet behind");
     }
     whole
