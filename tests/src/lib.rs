@@ -1,11 +1,13 @@
 //! The harness that flyrpc is tested with
 //!
 //! * [`Pair`]: two connections on virtual time over a seeded [`Link`]; everything that happens is recorded as text.
+//! * [`explore`]: two small connections under all operations there are, up to a depth.
 //! * [`fuzz`]: what the fuzz targets do with arbitrary bytes.
 //! * [`model`]: two connections under random operations, beside a reference.
 //! * [`split`]: one byte stream in every way it can be cut.
 //! * [`vectors`]: bytes and exchanges recorded from the real programs.
 
+pub mod explore;
 pub mod fuzz;
 pub mod link;
 pub mod model;

@@ -1,7 +1,5 @@
 //! What must be true at all times, and at the end of the world
 
-use core::hash::{Hash, Hasher};
-
 use flyrpc_core::{Call, Instant, Refusal, Slots, State};
 
 use super::op::Op;
@@ -79,9 +77,7 @@ impl<S: Slots<Tag = u32>> End<S> {
 impl<S: Slots<Tag = u32>> World<S> {
     /// Nothing more arrives: the link is lost, or the peer is silent for ever; everything must come to its end
     pub fn finish(mut self, link_lost: bool) {
-        for side in [Side::A, Side::B] {
-            self.apply(Op::Room { side, bytes: u32::MAX });
-        }
+        self.ends.iter_mut().for_each(|end| end.room = usize::MAX);
         if link_lost {
             self.apply(Op::Cut);
         }
@@ -126,14 +122,5 @@ impl<S: Slots<Tag = u32>> End<S> {
         }
         assert_eq!(out, b"");
         assert_eq!(self.conn.poll_event(), None);
-    }
-}
-
-impl<S: Slots<Tag = u32> + Hash> End<S> {
-    /// Everything that decides what happens next on this side
-    pub(super) fn digest<H: Hasher>(&self, state: &mut H) {
-        self.conn.hash(state);
-        (&self.outbox, &self.wire, &self.inbox, self.wire_closed, self.blocked).hash(state);
-        self.book.hash(state);
     }
 }

@@ -20,6 +20,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use flyrpc_core::{Slot, Slots, Table};
 
 pub use op::{Answer, Choice, Op, Setup, TableKind, Timeout};
+pub(crate) use world::End;
 pub use world::World;
 
 use crate::{Rng, Side};

@@ -210,6 +210,8 @@ impl<S: Slots<Tag = u32>> End<S> {
                 // The request has been handled: packets come in the order they were sent in (P3).
                 assert_eq!(packet, Sent::Cancel { sequence: request });
             }
+            Incoming::BadReply { why, .. } => panic!("unexpected {why}"),
+            Incoming::Piece { .. } => unreachable!("dealt with above"),
             other => panic!("unexpected {other:?}"),
         }
         line
@@ -335,8 +337,8 @@ pub(super) fn eof_deadline<S: Slots<Tag = u32>>(end: &End<S>) -> Option<Instant>
 
 /// A line of the transcript
 fn describe(incoming: &Incoming<'_, Fly, u32>) -> String {
-    match incoming {
-        Incoming::Piece { bytes, left } => format!("  piece of {} bytes, {left} left", bytes.len()),
-        other => format!("  {other:?}"),
+    if let Incoming::Piece { bytes, left } = incoming {
+        return format!("  piece of {} bytes, {left} left", bytes.len());
     }
+    format!("  {incoming:?}")
 }
