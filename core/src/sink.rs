@@ -71,6 +71,7 @@ impl<'m> SliceSink<'m> {
 }
 
 impl Sink for SliceSink<'_> {
+    #[inline]
     fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
         let need = head.saturating_add(body.len());
         let packet =
@@ -84,6 +85,7 @@ impl Sink for SliceSink<'_> {
 
 /// The packet is appended where it fits whole
 impl<const N: usize> Sink for heapless::Vec<u8, N> {
+    #[inline]
     fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
         let (start, need) = (self.len(), head.saturating_add(body.len()));
         if need > N - start {
@@ -102,10 +104,28 @@ impl<const N: usize> Sink for heapless::Vec<u8, N> {
 impl Sink for alloc::vec::Vec<u8> {
     #[inline]
     fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
-        let start = self.len();
-        self.reserve(head + body.len());
-        self.resize(start + head, 0);
+        let (start, end) = (self.len(), self.len() + head);
+        if head > BLANK.len() {
+            return long_head(self, head, body);
+        }
+        // A copy of fixed length is two instructions; filling to a length that is not known is a call.
+        self.extend_from_slice(&BLANK);
+        self.truncate(end);
         self.extend_from_slice(body);
-        Ok(self.get_mut(start..start + head).unwrap_or_default())
+        Ok(self.get_mut(start..end).unwrap_or_default())
     }
+}
+
+/// Room for a head of usual length
+#[cfg(feature = "alloc")]
+const BLANK: [u8; 32] = [0; 32];
+
+#[cfg(feature = "alloc")]
+#[cold]
+fn long_head<'v>(out: &'v mut alloc::vec::Vec<u8>, head: usize, body: &[u8]) -> Result<&'v mut [u8], NoRoom> {
+    let start = out.len();
+    out.reserve(head + body.len());
+    out.resize(start + head, 0);
+    out.extend_from_slice(body);
+    Ok(out.get_mut(start..start + head).unwrap_or_default())
 }

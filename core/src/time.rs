@@ -39,6 +39,11 @@ impl Instant {
         self.0
     }
 
+    /// Without the divisions of a `Duration`
+    pub(crate) const fn after_millis(self, millis: u32) -> Self {
+        Self(self.0.saturating_add(millis as u64 * 1_000))
+    }
+
     /// How long `earlier` was before this moment; zero when it was not
     #[must_use]
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {

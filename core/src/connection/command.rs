@@ -33,7 +33,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         self.sending = call.body.following();
         let deadline = match call.deadline {
             Some(deadline) => deadline,
-            None => self.now + self.limits.get_call_timeout(),
+            None => self.now.after_millis(self.limits.call_timeout_ms),
         };
         Ok(self.occupy(number, index, Owner::Call(tag), deadline))
     }
@@ -163,6 +163,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         self.shut(End::Local);
     }
 
+    #[inline]
     fn check_open(&self) -> Result<(), Refusal> {
         match self.state {
             State::Open => self.check_sending(),
@@ -172,6 +173,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
+    #[inline]
     const fn check_sending(&self) -> Result<(), Refusal> {
         if self.sending > 0 { Err(Refusal::BodyInProgress { left: self.sending }) } else { Ok(()) }
     }
@@ -187,7 +189,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
         let mut number = self.next_number;
         // Every sequence once, where there are few of them; else as many as FlyRPC has.
-        for _ in 0..=D::SEQUENCE_MASK.min(0xffff) {
+        for _ in 0..D::SEQUENCE_MASK.min(0xffff) + 1 {
             let sequence = number & D::SEQUENCE_MASK;
             let index = self.slots.index_of(sequence);
             if let Some(slot) = self.slots.slots().get(index)

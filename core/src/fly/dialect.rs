@@ -1,6 +1,6 @@
 //! FlyRPC as a [`Dialect`]
 
-use super::wire::{Flag, Found, Head, Zip, decode_head, encode_head, find_nul, write_head};
+use super::wire::{Flag, Head, Zip, decode_head, encode_head, has_nul, write_head};
 use super::{Capabilities, codes};
 use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
 use crate::{Limits, NoRoom, Refusal, Sink};
@@ -27,6 +27,7 @@ impl Fly {
         self.peer = Capabilities::parse(list);
     }
 
+    #[inline]
     fn check_length(&self, len: u64) -> Result<(), Refusal> {
         match self.peer.max_payload.map(u64::from) {
             Some(limit) if len > limit => Err(Refusal::TooLarge { len, limit }),
@@ -34,8 +35,9 @@ impl Fly {
         }
     }
 
-    fn decode_payload<'i>(&mut self, head: &Head<'i>, body: Body<'i>) -> Message<'i, Self> {
-        let Head { flag, sequence, code, ascii, .. } = *head;
+    #[inline(always)]
+    fn decode_payload<'i>(&mut self, head: Head<'i>, body: Body<'i>) -> Message<'i, Self> {
+        let Head { flag, sequence, code, ascii, .. } = head;
         let meta = flag.zip();
         if flag.is_response() {
             return Message::Reply { sequence: u32::from(sequence), code, body, meta };
@@ -46,7 +48,7 @@ impl Fly {
         }
         if code.first() == Some(&b'$')
             && !meta.any()
-            && let Some(message) = self.decode_own(head, body)
+            && let Some(message) = self.decode_own(flag, sequence, code, body)
         {
             return message;
         }
@@ -59,19 +61,24 @@ impl Fly {
 
     /// The reserved codes that the core answers itself
     #[cold]
-    fn decode_own<'i>(&mut self, head: &Head<'i>, body: Body<'i>) -> Option<Message<'i, Self>> {
+    fn decode_own<'i>(
+        &mut self,
+        flag: Flag,
+        sequence: u16,
+        code: &[u8],
+        body: Body<'i>,
+    ) -> Option<Message<'i, Self>> {
         let Body::Whole(payload) = body else { return None };
-        let sequence = head.sequence;
-        if head.flag.is_request() && head.code == codes::PING.as_bytes() {
+        if flag.is_request() && code == codes::PING.as_bytes() {
             let mut echo = [0; PONG];
             echo.get_mut(..payload.len())?.copy_from_slice(payload);
             return Some(Message::Control(Some(Control::Pong { sequence, len: payload.len() as u8, echo })));
         }
-        if head.flag.is_request() && head.code == codes::HELLO.as_bytes() {
+        if flag.is_request() && code == codes::HELLO.as_bytes() {
             self.learn(payload);
             return Some(Message::Control(Some(Control::Hello { sequence })));
         }
-        if !head.flag.is_request() && head.code == codes::CANCEL.as_bytes() {
+        if !flag.is_request() && code == codes::CANCEL.as_bytes() {
             return Some(match *payload {
                 [high, low] => Message::Cancel { key: u16::from_be_bytes([high, low]) },
                 _ => Message::Invalid { answer: None, body },
@@ -148,20 +155,20 @@ impl Dialect for Fly {
 
     const SEQUENCE_MASK: u32 = 0xffff;
 
-    #[inline]
+    #[inline(always)]
     fn decode<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
         let head = match decode_head(input, limits.get_max_method() as usize)? {
             Ok(head) => head,
             Err(at_least) => return Ok(Decoded::NeedMore { at_least }),
         };
         if head.payload_len > u64::from(limits.get_max_payload()) {
-            return self.decode_long(&head, limits);
+            return self.decode_long(head, limits);
         }
         let end = head.len + head.payload_len as usize;
         match input.get(head.len..end) {
             Some(payload) => Ok(Decoded::Message {
                 consumed: end,
-                message: self.decode_payload(&head, Body::Whole(payload)),
+                message: self.decode_payload(head, Body::Whole(payload)),
             }),
             None => Ok(Decoded::NeedMore { at_least: end }),
         }
@@ -260,7 +267,7 @@ impl Dialect for Fly {
 impl Fly {
     /// A packet whose payload is not taken whole: its head is the message, its body follows
     #[cold]
-    fn decode_long<'i>(&mut self, head: &Head<'i>, limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
+    fn decode_long<'i>(&mut self, head: Head<'i>, limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
         if head.payload_len > limits.get_max_body() {
             return Err(head.body_too_long());
         }
@@ -282,7 +289,7 @@ impl Fly {
     ) -> Result<(), Refusal> {
         let len = body.len();
         self.check_length(len)?;
-        if code.len() > limits.get_max_method() as usize || matches!(find_nul(code), Found::At(..)) {
+        if code.len() > limits.get_max_method() as usize || has_nul(code) {
             return Err(Refusal::BadMethod);
         }
         encode_head(flag.with(zip, len), sequence, code, len, body.bytes(), out)?;

@@ -160,6 +160,7 @@ impl<'i> RawPacket<'i> {
     ///
     /// # Errors
     /// [`Fault`]: the code has no end within `max_code` bytes, or the payload is longer than `max_payload` bytes.
+    #[inline]
     pub fn decode(
         input: &'i [u8],
         max_code: usize,
@@ -183,6 +184,7 @@ impl<'i> RawPacket<'i> {
     ///
     /// # Errors
     /// [`NoRoom`]; nothing was written.
+    #[inline]
     pub fn encode<O: Sink + ?Sized>(&self, out: &mut O) -> Result<(), NoRoom> {
         let flag = self.flag.with(self.flag.zip(), self.payload.len() as u64);
         encode_head(flag, self.sequence, self.code, self.payload.len() as u64, self.payload, out)
@@ -220,7 +222,7 @@ impl Head<'_> {
 ///
 /// # Errors
 /// [`Fault`]: the code has no end within `max_code` bytes.
-#[inline]
+#[inline(always)]
 pub fn decode_head(input: &[u8], max_code: usize) -> Result<Result<Head<'_>, usize>, Fault> {
     let Some((&[flag, high, low], rest)) = input.split_first_chunk::<3>() else { return Ok(Err(SHORTEST)) };
     let (flag, sequence) = (Flag(flag), u16::from_be_bytes([high, low]));
@@ -329,4 +331,25 @@ pub(super) fn find_nul(bytes: &[u8]) -> Found {
         at += 1;
     }
     Found::Nowhere
+}
+
+/// Is there a 0x00? A machine word at a time, the last ones overlapping
+#[inline]
+pub(super) fn has_nul(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk() {
+        if zeros(u64::from_le_bytes(*chunk)) != 0 {
+            return true;
+        }
+        rest = behind;
+    }
+    if let (Some(first), Some(last)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        return zeros(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)))
+            != 0;
+    }
+    rest.contains(&0)
+}
+
+const fn zeros(word: u64) -> u64 {
+    word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080
 }
