@@ -194,9 +194,7 @@ impl<S: Slots<Tag = u32>> Peer<S> {
             Incoming::Notification { method, body, .. } => {
                 format!("notification {} {}", text(method), show(body))
             }
-            Incoming::Reply { tag, code, body, .. } if code.is_empty() => {
-                self.end(tag, &format!("ok {}", show(body)))
-            }
+            Incoming::Reply { tag, code: b"", body, .. } => self.end(tag, &format!("ok {}", show(body))),
             Incoming::Reply { tag, code, body, .. } => {
                 self.end(tag, &format!("error {} {}", text(code), show(body)))
             }

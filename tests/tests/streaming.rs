@@ -101,7 +101,7 @@ fn receive(conn: &mut Conn, head: &[u8], len: u64, behind: &[u8]) -> Received {
                 What::Incoming(Incoming::Notification { method, body, .. }) => {
                     received.others.push(format!("message {} {body:?}", method.escape_ascii()));
                 }
-                other => panic!("{other:?}"),
+                What::Blocked | What::Incoming(_) => panic!("{:?}", step.what),
             }
             buf.consume(used);
         }

@@ -12,7 +12,7 @@ use crate::{Growable, Heapless, REQUEST, RESPONSE, at, growable, ms};
 
 /// The owner that P19 speaks of: acts only when `poll_timeout` is due, and then only once per kind of work
 fn act_when_due<S: Slots<Tag = u32>>(peer: &mut Peer<S>, now: Instant) -> bool {
-    if !peer.conn.poll_timeout().is_some_and(|due| due <= now) {
+    if peer.conn.poll_timeout().is_none_or(|due| due > now) {
         return false;
     }
     peer.conn.handle_timeout(now);
@@ -23,7 +23,7 @@ fn act_when_due<S: Slots<Tag = u32>>(peer: &mut Peer<S>, now: Instant) -> bool {
         match event {
             Event::TimedOut { tag, .. } => peer.over.push((tag, "timed out".to_owned())),
             Event::Lost { tag, .. } => peer.over.push((tag, "lost".to_owned())),
-            _ => assert!(matches!(event, Event::Closed { .. })),
+            Event::Closed { .. } | _ => assert_eq!(peer.conn.state(), State::Closed),
         }
     }
     // A bound that turned out to be early is work as well: it must have moved on.
