@@ -147,12 +147,15 @@ fn p15_draining_waits_for_a_slow_peer_to_take_its_answer() {
 fn draining_what_is_idle_ends_at_once() {
     bounded(|| {
         let server = listen(echo());
-        let client = connect(Client::new(), &server);
-        client.call("echo", b"").unwrap();
         let start = now();
-        assert_eq!(client.drain(6 * SOON), CloseReason::Drained);
-        assert_eq!(client.drain(6 * SOON), CloseReason::Drained, "again");
-        assert!(start.elapsed() < SOON);
+        for _ in 0..5 {
+            let client = connect(Client::new(), &server);
+            client.call("echo", b"").unwrap();
+            assert_eq!(client.drain(6 * SOON), CloseReason::Drained);
+            assert_eq!(client.drain(6 * SOON), CloseReason::Drained, "again");
+        }
+        // It says that it has finished, so the other end closes; nothing lingers for its second.
+        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
     });
 }
 
