@@ -1,5 +1,6 @@
 //! P10 to P12: order, delivery, and the grammar of the envelope
 
+use flyrpc_core::fly::Flag;
 use flyrpc_core::{Limits, Reply, State};
 use flyrpc_tests::vectors::packet;
 use flyrpc_tests::{LinkConfig, Pair, Rng, Side};
@@ -138,6 +139,8 @@ fn p11_a_message_lost_with_its_connection_is_gone_and_nobody_is_told() {
 #[test]
 fn p12_the_response_bit_wins_and_reserved_bits_mean_nothing() {
     for flag in 0..=255_u8 {
+        let bits = Flag(flag);
+        assert!(!(bits.is_request() && bits.is_response()), "flag {flag:#04x} is one or the other");
         let mut peer = growable();
         peer.call(at(0), "x", b"", 1).unwrap();
         let width = 1_usize << (flag & 3);

@@ -112,6 +112,11 @@ fn p19_whatever_is_due_shows_in_poll_timeout() {
     assert_eq!(due(&peer), Some(at(60)), "an event");
     peer.poll(at(60));
     peer.feed(at(60), &packet(REQUEST, 2, "owed", ""));
+    let mut half_closed = growable();
+    half_closed.call_with(at(60), Call::new("x", "").deadline(at(99)), 1).unwrap();
+    half_closed.feed(at(60), &packet(REQUEST, 2, "owed", ""));
+    half_closed.conn.handle_eof(at(60));
+    assert_eq!(due(&half_closed), Some(at(60)), "a call that is lost, though an answer is still owed");
     peer.conn.drain(at(60), at(90));
     assert_eq!(due(&peer), Some(at(90)), "the deadline of drain");
     peer.reply(0, Reply::ack()).unwrap();
