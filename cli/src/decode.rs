@@ -12,7 +12,7 @@ use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
 use crate::input::{progress, unhex};
-use crate::report::{BAD, Failure, bytes, grouped, preview, say};
+use crate::report::{BAD, Failure, bytes, count, grouped, preview, say};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -136,9 +136,13 @@ impl Seen {
         let Self { requests, responses, errors, messages, bad } = self;
         let all = requests + responses + errors + messages;
         let mut text = format!(
-            "{} packets in {}: {requests} requests, {responses} responses, {errors} errors, {messages} messages",
-            grouped(all),
-            bytes(offset)
+            "{} in {}: {}, {}, {}, {}",
+            count(all, "packet"),
+            bytes(offset),
+            count(*requests, "request"),
+            count(*responses, "response"),
+            count(*errors, "error"),
+            count(*messages, "message")
         );
         if *bad > 0 {
             text += &format!("; {bad} do not inflate");
@@ -204,14 +208,15 @@ impl Decoder {
         while left > 0 {
             let there = self.buf.data().len() as u64;
             if there == 0 && !self.fill(1)? {
-                let came = head as u64 + payload_len - left;
+                let came = payload_len - left + head as u64;
                 return Err(self.cut_short(came, payload_len.saturating_add(head as u64)));
             }
             let len = left.min(self.buf.data().len() as u64);
             self.buf.consume(len as usize);
             left -= len;
         }
-        self.offset += head as u64 + payload_len;
+        self.offset += head as u64;
+        self.offset = self.offset.saturating_add(payload_len);
         Ok(())
     }
 

@@ -88,7 +88,12 @@ pub(crate) fn millis(time: Duration) -> String {
 
 /// `1 byte`, `2 bytes`, with the thousands apart
 pub(crate) fn bytes(len: u64) -> String {
-    format!("{} {}", grouped(len), if len == 1 { "byte" } else { "bytes" })
+    count(len, "byte")
+}
+
+/// `1 packet`, `2 packets`, with the thousands apart
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// A number with its thousands apart

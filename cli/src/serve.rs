@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use flyrpc_blocking::{IntoReply, Limits, RemoteError, Request, Server, codes};
 
-use crate::report::{Failure, bytes, millis, preview, say};
+use crate::report::{Failure, bytes, count, grouped, millis, preview, say};
 use crate::{MAX_TIME, Zip, seconds};
 
 #[derive(Args)]
@@ -84,6 +84,9 @@ struct Counts {
     by_code: BTreeMap<String, u64>,
 }
 
+/// The one handler that takes long: its requests are shown when they come as well as when they are answered
+const SLOW: &str = "sleep";
+
 /// Codes counted apart; a peer that makes up more must not make the table grow
 const MAX_CODES: usize = 1000;
 
@@ -99,7 +102,7 @@ impl Log {
         server
             .handle("echo", Self::logged(log, |request| Ok(request.payload().to_vec())))
             .handle("upper", Self::logged(log, |request| Ok(request.text()?.to_uppercase().into_bytes())))
-            .handle("sleep", Self::logged(log, sleep))
+            .handle(SLOW, Self::logged(log, sleep))
             .handle("stats", Self::logged(log, move |request| Ok(told.stats(request).into_bytes())))
             .fallback(Self::logged(log, |_| Err(RemoteError::new(codes::NOT_FOUND))))
     }
@@ -112,6 +115,9 @@ impl Log {
         let log = Arc::clone(log);
         move |request| {
             let start = log.start.elapsed();
+            if request.code() == SLOW {
+                log.line(&format!("{} request {SLOW:?} begins", request.peer().remote()));
+            }
             let result = handler(request).into_reply();
             log.record(request, &result, log.start.elapsed() - start);
             result
@@ -184,8 +190,8 @@ impl Log {
 
     fn totals(&self) -> String {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Counts { requests, messages, errors, .. } = &*counts;
-        format!("handled {requests} requests and {messages} messages, {errors} of them with an error")
+        let (requests, messages) = (count(counts.requests, "request"), count(counts.messages, "message"));
+        format!("handled {requests} and {messages}, {} of them with an error", grouped(counts.errors))
     }
 }
 

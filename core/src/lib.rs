@@ -38,8 +38,8 @@ mod time;
 #[cfg(feature = "alloc")]
 pub use connection::Table;
 pub use connection::{
-    BadReply, CallId, CloseReason, Connection, Event, FAN_OUT, Incoming, ReplyToken, Slot, Slots, State,
-    Stats, Step, Transmit, What,
+    BadReply, CallId, CloseReason, Connection, Event, FAN_OUT, Incoming, ReplyToken, Resting, Rests, Slot,
+    Slots, State, Stats, Step, Transmit, What,
 };
 pub use dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
 pub use error::{ProtocolError, Refusal, Refused, WireError};

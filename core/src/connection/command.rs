@@ -1,7 +1,8 @@
 //! What the application wants; legal in any order, any number of times between drains
 
 use super::event::{CallId, ReplyToken, State};
-use super::slots::{Owner, Slots};
+use super::rest::{self, Rests};
+use super::slots::{Owner, Slot, Slots};
 use super::{Connection, End};
 use crate::dialect::{Call, Reply};
 use crate::{Dialect, Instant, Refusal, Refused, Sink};
@@ -96,11 +97,11 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let index = self.slots.index_of(sequence);
         let (now, quarantine) = (self.now, self.limits.get_quarantine());
         let slot = self.slots.slots_mut().get_mut(index)?;
-        if slot.is_free() || slot.number != call.0 || slot.deadline <= now || self.input_ended {
+        if slot.is_free() || slot.number != call.0 || slot.deadline() <= now || self.input_ended {
             return None;
         }
         let tag = slot.take();
-        slot.rest(D::SEQUENCE_MASK, now, quarantine);
+        rest::add(&mut self.rests, sequence, now, quarantine);
         self.ended_one();
         self.stats.cancelled = self.stats.cancelled.wrapping_add(1);
         self.tell_given_up(call);
@@ -156,6 +157,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             self.state = State::Draining;
         }
         self.drain_deadline = self.drain_deadline.min(deadline);
+        self.tick(now);
     }
 
     /// Ends the connection now; calls in flight are lost
@@ -189,16 +191,22 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
         let mut number = self.next_number;
         // Every sequence once, where there are few of them; else as many as FlyRPC has.
-        for _ in 0..D::SEQUENCE_MASK.min(0xffff) + 1 {
+        let mut left = D::SEQUENCE_MASK.min(0xffff) + 1;
+        while left > 0 {
             let sequence = number & D::SEQUENCE_MASK;
             let index = self.slots.index_of(sequence);
-            if let Some(slot) = self.slots.slots().get(index)
-                && sequence != 0
-                && slot.may_use(sequence, D::SEQUENCE_MASK, self.now)
-            {
-                return Ok((number, index));
+            let mut step = 1;
+            if sequence != 0 && self.slots.slots().get(index).is_some_and(Slot::is_free) {
+                if self.rests.ranges().is_empty() {
+                    return Ok((number, index));
+                }
+                step = rest::resting(&mut self.rests, sequence, self.now);
+                if step == 0 {
+                    return Ok((number, index));
+                }
             }
-            number = number.wrapping_add(1);
+            number = number.wrapping_add(step);
+            left = left.saturating_sub(step);
         }
         Err(Refusal::TooManyInFlight { in_flight })
     }
@@ -206,9 +214,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     #[inline]
     fn occupy(&mut self, number: u32, index: usize, owner: Owner<S::Tag>, deadline: Instant) -> CallId {
         if let Some(slot) = self.slots.slots_mut().get_mut(index) {
-            slot.owner = owner;
-            slot.number = number;
-            slot.deadline = deadline;
+            slot.occupy(owner, number, deadline);
         }
         self.deadlines.add(&mut self.slots, index, deadline);
         self.next_number = number.wrapping_add(1);

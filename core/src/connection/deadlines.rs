@@ -74,10 +74,10 @@ fn search<S: Slots>(
         let end = end.min(slots.slots().len());
         for (index, slot) in slots.slots().get(start..end).unwrap_or_default().iter().enumerate() {
             if !slot.is_free() {
-                if slot.deadline <= now {
+                if slot.deadline() <= now {
                     return Ok(start + index);
                 }
-                earliest = earliest.min(slot.deadline);
+                earliest = earliest.min(slot.deadline());
             }
         }
         return Err(earliest);

@@ -33,7 +33,6 @@ pub enum What<'i, D: Dialect, T> {
 }
 
 /// A message for the application; its bytes borrow the input
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Incoming<'i, D: Dialect, T> {
     /// The peer calls and waits for an answer: a result, an error, or the implicit ack
@@ -99,6 +98,43 @@ pub enum Incoming<'i, D: Dialect, T> {
         /// Bytes of this body that are still to come; 0 with the last piece
         left: u64,
     },
+}
+
+/// Says how long bodies are, never what is in them (P22)
+impl<D: Dialect, T: fmt::Debug> fmt::Debug for Incoming<'_, D, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes| core::str::from_utf8(bytes).unwrap_or("(not UTF-8)");
+        match self {
+            Self::Request { method, body, meta, token } => {
+                let mut shown = f.debug_struct("Request");
+                shown
+                    .field("method", &text(method))
+                    .field("body", body)
+                    .field("meta", meta)
+                    .field("token", token);
+                shown.finish()
+            }
+            Self::Notification { method, body, meta } => {
+                let mut shown = f.debug_struct("Notification");
+                shown.field("method", &text(method)).field("body", body).field("meta", meta).finish()
+            }
+            Self::Reply { call, tag, code, body, meta } => {
+                let mut shown = f.debug_struct("Reply");
+                shown.field("call", call).field("tag", tag).field("code", &text(code));
+                shown.field("body", body).field("meta", meta).finish()
+            }
+            Self::BadReply { call, tag, why } => {
+                f.debug_struct("BadReply").field("call", call).field("tag", tag).field("why", why).finish()
+            }
+            Self::Pong { call, tag, len } => {
+                f.debug_struct("Pong").field("call", call).field("tag", tag).field("len", len).finish()
+            }
+            Self::Cancel { request } => f.debug_struct("Cancel").field("request", request).finish(),
+            Self::Piece { bytes, left } => {
+                f.debug_struct("Piece").field("bytes", &Body::Whole(bytes)).field("left", left).finish()
+            }
+        }
+    }
 }
 
 /// Why an answer could not be taken

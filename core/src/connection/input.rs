@@ -3,6 +3,7 @@
 use core::marker::PhantomData;
 
 use super::event::{BadReply, CallId, Incoming, ReplyToken, State, Step, What};
+use super::rest;
 use super::slots::{Owner, Slots};
 use super::{Connection, End};
 use crate::dialect::{Body, Decoded, Fault, Message, Reject};
@@ -31,13 +32,13 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             return Ok(self.handle_piece(input));
         }
         if self.controls.is_full() {
-            return Ok(Step { consumed: 0, what: What::Blocked });
+            return Ok(self.blocked());
         }
         match self.dialect.decode(input, &self.limits) {
             Ok(Decoded::Message { consumed, message }) => {
                 let what = self.handle_message(message);
                 if matches!(what, What::Blocked) {
-                    return Ok(Step { consumed: 0, what });
+                    return Ok(self.blocked());
                 }
                 self.position += consumed as u64;
                 self.partial = false;
@@ -51,7 +52,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
-    /// The peer will send nothing more
+    /// The peer will send nothing more; what it sent before has been handed in
     ///
     /// Calls in flight are lost. Replies that are still owed may be sent (the peer may have closed one direction only);
     /// the connection ends when they are, or [`Limits::call_timeout`](crate::Limits::call_timeout) from now. An owner
@@ -69,12 +70,20 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         } else {
             self.state = State::Draining;
             self.drain_deadline = self.drain_deadline.min(self.now + self.limits.get_call_timeout());
+            self.tick(now);
         }
     }
 
     /// Time has passed; see [`poll_timeout`](Self::poll_timeout). Calling it too early or too often does no harm
     pub fn handle_timeout(&mut self, now: Instant) {
         self.tick(now);
+    }
+
+    /// The owner has the input to come back to, so whether it ends inside a message is not known
+    #[cold]
+    const fn blocked<'i>(&mut self) -> Step<'i, D, S::Tag> {
+        self.partial = false;
+        Step { consumed: 0, what: What::Blocked }
     }
 
     #[inline]
@@ -146,7 +155,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let Some(slot) = self.slots.slots_mut().get_mut(index) else {
             return self.handle_stray_reply(sequence, body);
         };
-        if slot.is_free() || slot.number & D::SEQUENCE_MASK != sequence || slot.deadline <= self.now {
+        if slot.is_free() || slot.number & D::SEQUENCE_MASK != sequence || slot.deadline() <= self.now {
             return self.handle_stray_reply(sequence, body);
         }
         let call = CallId(slot.number);
@@ -179,19 +188,19 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// A reply that nobody waits for: late, doubled, or never asked for
     #[cold]
     fn handle_stray_reply<'i>(&mut self, sequence: u32, body: Body<'i>) -> What<'i, D, S::Tag> {
-        let (now, index) = (self.now, self.slots.index_of(sequence));
-        let stats = &mut self.stats;
-        match self.slots.slots_mut().get_mut(index) {
-            Some(slot) if slot.rests(sequence, D::SEQUENCE_MASK, now) => {
-                slot.late_reply(sequence);
-                stats.late_replies = stats.late_replies.wrapping_add(1);
-            }
-            // Its time is up, but its owner has not been told yet.
-            Some(slot) if !slot.is_free() && slot.number & D::SEQUENCE_MASK == sequence => {
-                stats.late_replies = stats.late_replies.wrapping_add(1);
-            }
-            _ => stats.unknown_replies = stats.unknown_replies.wrapping_add(1),
-        }
+        // Its time may be up without its owner having been told yet.
+        let index = self.slots.index_of(sequence);
+        let overdue = self
+            .slots
+            .slots()
+            .get(index)
+            .is_some_and(|slot| !slot.is_free() && slot.number & D::SEQUENCE_MASK == sequence);
+        let count = if overdue || rest::answered(&mut self.rests, sequence, self.now) {
+            &mut self.stats.late_replies
+        } else {
+            &mut self.stats.unknown_replies
+        };
+        *count = count.wrapping_add(1);
         self.skip(body)
     }
 
@@ -247,7 +256,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Room was checked before the message was decoded
     fn queue(&mut self, control: Option<D::Control>) {
         if let Some(control) = control {
-            let queued = self.controls.push_back(control);
+            let queued = self.controls.push(control);
             debug_assert!(queued.is_ok(), "a control packet was lost");
         }
     }

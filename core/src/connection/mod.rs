@@ -18,11 +18,13 @@ mod deadlines;
 mod event;
 mod input;
 mod output;
+mod rest;
 mod slots;
 
 pub use event::{
     BadReply, CallId, CloseReason, Event, Incoming, ReplyToken, State, Stats, Step, Transmit, What,
 };
+pub use rest::{Resting, Rests};
 #[cfg(feature = "alloc")]
 pub use slots::Table;
 pub use slots::{FAN_OUT, Slot, Slots};
@@ -85,10 +87,12 @@ use deadlines::Deadlines;
 pub struct Connection<D: Dialect, S: Slots> {
     dialect: D,
     slots: S,
+    /// Sequences of calls that were given up
+    rests: S::Rests,
     limits: Limits,
     deadlines: Deadlines,
     /// Small packets of the dialect's own that wait for room in a sink
-    controls: heapless::Deque<D::Control, CONTROLS>,
+    controls: heapless::Vec<D::Control, CONTROLS, u8>,
     stats: Stats,
     /// The latest time that was given
     now: Instant,
@@ -143,9 +147,10 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         Self {
             dialect,
             slots: S::default(),
+            rests: S::Rests::default(),
             limits,
             deadlines: Deadlines::new(),
-            controls: heapless::Deque::new(),
+            controls: heapless::Vec::new(),
             stats: Stats::default(),
             now: Instant::ZERO,
             drain_deadline: Instant::FAR,
@@ -234,10 +239,13 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
-    /// Time never goes back
+    /// Time never goes back; the deadline for draining is the one that ends the connection by itself
     #[inline]
     fn tick(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        if self.now >= self.drain_deadline {
+            self.shut(if self.input_ended { self.end } else { End::DrainDeadline });
+        }
     }
 
     /// The one way into `Closed`
@@ -246,6 +254,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             self.state = State::Closed;
             self.end = end;
             self.input_ended = true;
+            self.drain_deadline = Instant::FAR;
             self.controls.clear();
             (self.receiving, self.sending) = (0, 0);
         }
@@ -267,7 +276,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
         if let Some(control) = self.dialect.cancel(call.0 & D::SEQUENCE_MASK) {
             // A full queue loses the hint and nothing else: the peer's answer is dropped as late.
-            let _ = self.controls.push_back(control);
+            let _ = self.controls.push(control);
         }
     }
 
@@ -277,6 +286,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             && self.in_flight == 0
             && self.unanswered == 0
             && self.sending == 0
+            && (self.receiving == 0 || self.skipping)
             && self.controls.is_empty()
     }
 
@@ -307,7 +317,7 @@ where
     D::Control: core::hash::Hash,
 {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        (&self.dialect, &self.slots, &self.deadlines).hash(state);
+        (&self.dialect, &self.slots, &self.deadlines, self.rests.ranges()).hash(state);
         self.controls.iter().for_each(|control| control.hash(state));
         (self.now, self.drain_deadline, self.receiving, self.sending, self.next_number).hash(state);
         (self.in_flight, self.unanswered, self.lost_cursor, self.end, self.state).hash(state);

@@ -1,6 +1,7 @@
 //! What must be done next
 
 use super::event::{CallId, Event, State, Transmit};
+use super::rest;
 use super::slots::Slots;
 use super::{Connection, End};
 use crate::{Dialect, Instant, NoRoom, Sink};
@@ -35,18 +36,15 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         if self.sending > 0 {
             return Ok(None);
         }
-        let Some(control) = self.controls.front() else { return Ok(None) };
+        let Some(control) = self.controls.first() else { return Ok(None) };
         let len = self.dialect.encode_control(control, &self.limits, out)?;
-        self.controls.pop_front();
+        self.controls.remove(0);
         Ok(Some(Transmit { len }))
     }
 
     /// The next thing that happened without input: calls that timed out or were lost, and at last the end
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event<S::Tag>> {
-        if self.state == State::Draining && self.now >= self.drain_deadline {
-            self.shut(if self.input_ended { self.end } else { End::DrainDeadline });
-        }
         if self.in_flight > 0 {
             if let Some(event) = self.next_timed_out() {
                 return Some(event);
@@ -72,7 +70,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let slot = self.slots.slots_mut().get_mut(index)?;
         let call = CallId(slot.number);
         let tag = slot.take()?;
-        slot.rest(D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
+        rest::add(&mut self.rests, call.0 & D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
         self.ended_one();
         self.stats.timed_out = self.stats.timed_out.wrapping_add(1);
         self.tell_given_up(call);

@@ -164,7 +164,8 @@ impl Dialect for Fly {
         if head.payload_len > u64::from(limits.get_max_payload()) {
             return self.decode_long(head, limits);
         }
-        let end = head.len + head.payload_len as usize;
+        // Both may be near the end of a 32-bit address space.
+        let end = head.len.saturating_add(head.payload_len as usize);
         match input.get(head.len..end) {
             Some(payload) => Ok(Decoded::Message {
                 consumed: end,

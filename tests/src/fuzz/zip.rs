@@ -11,7 +11,7 @@ use flyrpc_core::fly::zip::{
 const LIMITS: [usize; 5] = [0, 1, 16, 300, 40_000];
 
 /// `InflateStream` takes some streams that the other ways call corrupt
-const STREAM_MISSES_DISTANCES: bool = true;
+const STREAM_MISSES_DISTANCES: bool = false;
 
 /// Inflates `data` in every way there is, and packs it
 ///
