@@ -41,7 +41,7 @@ pub(super) fn add<R: Rests>(rests: &mut R, sequence: u32, now: Instant, quaranti
     let until = coarse(now + quarantine).saturating_add(1);
     let new = Resting { first: sequence, last: sequence, until };
     let index = place(rests.ranges(), sequence);
-    if rests.insert(index, new) {
+    if extend(rests, new, index) || rests.insert(index, new) {
         return;
     }
     let time = coarse(now);
@@ -77,6 +77,30 @@ pub(super) fn answered<R: Rests>(rests: &mut R, sequence: u32, now: Instant) -> 
         Some(range) if range.last == sequence => range.last -= 1,
         // Within a range that was joined; it ends its rest with the others.
         _ => {}
+    }
+    true
+}
+
+/// Adds `new` to the ranges beside it that end their rest with it: many calls that are given up at once take one range
+fn extend<R: Rests>(rests: &mut R, new: Resting, index: usize) -> bool {
+    let ranges = rests.ranges_mut();
+    let high = ranges
+        .get(index)
+        .copied()
+        .filter(|high| high.first == new.last.wrapping_add(1) && high.until == new.until);
+    let below = index.checked_sub(1).and_then(|at| ranges.get_mut(at));
+    match (below.filter(|low| low.last.wrapping_add(1) == new.first && low.until == new.until), high) {
+        (Some(low), Some(high)) => {
+            *low = join(*low, high);
+            rests.remove(index);
+        }
+        (Some(low), None) => low.last = new.last,
+        (None, Some(_)) => {
+            if let Some(high) = ranges.get_mut(index) {
+                high.first = new.first;
+            }
+        }
+        (None, None) => return false,
     }
     true
 }
@@ -151,7 +175,7 @@ impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
     }
 }
 
-/// Up to 4,096 ranges, 48 KiB, as many as there is need for
+/// Up to 1,024 ranges, 12 KiB, as many as there is need for
 #[cfg(feature = "alloc")]
 impl Rests for alloc::vec::Vec<Resting> {
     fn ranges(&self) -> &[Resting] {
@@ -163,7 +187,7 @@ impl Rests for alloc::vec::Vec<Resting> {
     }
 
     fn insert(&mut self, index: usize, range: Resting) -> bool {
-        let room = self.len() < 4096 && index <= self.len();
+        let room = self.len() < 1024 && index <= self.len();
         if room {
             self.insert(index, range);
         }
@@ -208,6 +232,16 @@ mod tests {
         assert_eq!([9, 10, 11, 20].map(|sequence| resting(&mut rests, sequence, seconds(59))), [0, 1, 0, 1]);
         assert_eq!([10, 20, 30].map(|sequence| resting(&mut rests, sequence, seconds(63))), [0, 0, 0]);
         assert!(rests.is_empty(), "what has rested is forgotten");
+    }
+
+    #[test]
+    fn neighbours_that_rest_as_long_are_one_range() {
+        let mut rests = heapless::Vec::<Resting, 8, u16>::new();
+        for sequence in [10, 12, 11, 13, 9] {
+            add(&mut rests, sequence, seconds(0), QUARANTINE);
+        }
+        add(&mut rests, 14, seconds(5), QUARANTINE);
+        assert_eq!(all(&rests), [(9, 13), (14, 14)]);
     }
 
     #[test]

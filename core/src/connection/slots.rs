@@ -14,7 +14,7 @@ use crate::Instant;
 /// Implemented for `heapless::Vec<Slot<T>, N>` (N calls, no heap at all) and, with feature `alloc`, for [`Table`], which
 /// is empty until the first call and grows with the number in flight. `T` is the caller's tag.
 ///
-/// The same storage decides how many sequences can rest one by one after their calls were given up: N without a heap, 4,096
+/// The same storage decides how many sequences can rest one by one after their calls were given up: N without a heap, 1,024
 /// in a `Table`. When more rest at a time, those between the closest of them rest too: never too short, but calls may
 /// then be refused with [`TooManyInFlight`](crate::Refusal::TooManyInFlight) while few are in flight.
 pub trait Slots: Default {

@@ -293,7 +293,7 @@ fn refused_of_200_000<S: Slots<Tag = u32>>(one_in: u64) -> u32 {
     refused
 }
 
-/// 600 sequences rest at a time; 4,096 are remembered one by one
+/// 600 sequences rest at a time; 1,024 are remembered one by one
 #[test]
 fn p05_timeouts_do_not_make_all_sequences_of_a_growable_table_rest() {
     assert_eq!(refused_of_200_000::<Table<u32>>(100), 0);
