@@ -19,3 +19,8 @@ pub mod vectors;
 pub use link::{Link, LinkConfig};
 pub use pair::{Pair, Peer, Side};
 pub use rng::Rng;
+
+/// The examples of the README, compiled and run as its readers would
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;
