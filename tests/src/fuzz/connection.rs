@@ -12,7 +12,7 @@ use crate::Rng;
 
 /// Feeds one connection with what `data` holds behind its first four bytes
 ///
-/// The four are: limits (two bytes, see [`limits`]), calls and pings in flight (low and high half), seed of the cuts.
+/// The four are: limits (two bytes, see `limits` below), calls and pings in flight (low and high half), seed of the cuts.
 ///
 /// Whatever the bytes are and however they are cut: the same events; every tag comes back exactly once; what is held stays
 /// within the limits; a protocol error is told once, with its place, and stays.
