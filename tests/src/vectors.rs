@@ -1,19 +1,41 @@
 //! Bytes and exchanges recorded from the real programs
 //!
-//! The copy under `tests/vectors` is read; its README says where it comes from.
+//! They are read from `shared/vectors` beside the repository where that is at hand, which may have more of them, else
+//! from the copy under `tests/vectors`; its README says where they come from.
+
+use std::path::{Path, PathBuf};
 
 use flyrpc_core::fly::{Flag, RawPacket};
 use serde::Deserialize;
 
-/// The cases of one file of `tests/vectors`, named as `flyrpc/packets.json`
+/// The cases of one file, named as `flyrpc/packets.json`: the original's where it is at hand, else the copy's
 ///
 /// # Panics
 /// When the file is not there or not what it should be.
 #[must_use]
 pub fn load(file: &str) -> Vec<serde_json::Value> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"))
+    let original = original().join(file);
+    if original.is_file() { read(&original) } else { load_copy(file) }
+}
+
+/// The cases of one file of the copy
+///
+/// # Panics
+/// When the file is not there or not what it should be.
+#[must_use]
+pub fn load_copy(file: &str) -> Vec<serde_json::Value> {
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(file))
+}
+
+/// Where the originals are, if they are at hand
+#[must_use]
+pub fn original() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors")
+}
+
+fn read(path: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// Bytes in the vectors' notation: `hex`, `repeat` and `count`, or `parts`

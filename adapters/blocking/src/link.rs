@@ -53,6 +53,8 @@ pub(crate) struct Link {
     state: Mutex<State>,
     /// Something was written, freed or closed
     changed: Condvar,
+    /// There is something for the writer thread to do
+    work: Condvar,
     /// What is to be done when the connection has ended
     on_end: Mutex<Option<OnEnd>>,
     /// Held by the thread that reads
@@ -82,6 +84,8 @@ pub(crate) struct State {
     reader_ended: bool,
     flushing: bool,
     writer_started: bool,
+    /// Threads that wait for a change
+    waiting: usize,
 }
 
 /// Done once, with what ended the connection
@@ -115,9 +119,11 @@ impl Link {
                 reader_ended: false,
                 flushing: false,
                 writer_started: false,
+                waiting: 0,
             }),
             options,
             changed: Condvar::new(),
+            work: Condvar::new(),
             on_end: Mutex::new(Some(on_end)),
             inbox: Mutex::new(Inbox::new()),
             followers: AtomicUsize::new(0),
@@ -134,17 +140,23 @@ impl Link {
     }
 
     /// Waits for a change, at the longest until `until`
-    pub(crate) fn wait<'a>(&self, guard: Guard<'a>, until: Instant) -> Guard<'a> {
-        if until == Instant::FAR {
-            return self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-        let time = until.saturating_duration_since(self.now());
-        self.changed.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+    pub(crate) fn wait<'a>(&self, mut guard: Guard<'a>, until: Instant) -> Guard<'a> {
+        guard.waiting += 1;
+        let mut guard = if until == Instant::FAR {
+            self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+        } else {
+            let time = until.saturating_duration_since(self.now());
+            self.changed.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0
+        };
+        guard.waiting -= 1;
+        guard
     }
 
-    /// Tells the threads that wait for a change
-    pub(crate) fn notify(&self) {
-        self.changed.notify_all();
+    /// Tells the threads that wait for a change; without any it costs nothing
+    pub(crate) fn notify(&self, state: &State) {
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// The lock, once there is room for another packet; refuses instead where that was asked for
@@ -180,7 +192,8 @@ impl Link {
                 Event::Lost { tag, why, .. } => tag.finish(Err(Error::Lost(why))),
                 Event::Closed { why } => {
                     state.closed = Some(why);
-                    self.notify();
+                    self.notify(state);
+                    self.work.notify_all();
                 }
                 // Events of later versions of the core.
                 _ => {}
@@ -237,7 +250,7 @@ impl Link {
             let written = set.and_then(|()| write_once(&self.stream, batch.get(sent..).unwrap_or_default()));
             state = self.lock();
             state.flushing = false;
-            self.notify();
+            self.notify(&state);
             match written {
                 Ok(len) if sent + len < batch.len() => state.batch = (batch, sent + len),
                 Ok(_) if state.out.is_empty() && batch.capacity() <= KEPT => {
@@ -292,7 +305,7 @@ impl Link {
             let writer = std::thread::Builder::new().name("flyrpc-write".to_owned());
             state.writer_started = writer.spawn(move || link.write_loop()).is_ok();
         }
-        self.notify();
+        self.work.notify_all();
         state.writer_started
     }
 
@@ -305,7 +318,7 @@ impl Link {
                 drop(self.write(state, self.options.write_timeout));
                 return;
             } else {
-                state = self.wait(state, Instant::FAR);
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -349,8 +362,10 @@ impl Link {
 
     /// The reader has nothing more to do but to see the end, and to tell those who want to know of it
     pub(crate) fn reader_ended(self: &Arc<Self>) {
-        self.lock().reader_ended = true;
-        self.notify();
+        let mut state = self.lock();
+        state.reader_ended = true;
+        self.notify(&state);
+        drop(state);
         let why = self.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local);
         let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_end) = on_end {
@@ -364,8 +379,6 @@ impl Link {
         state.conn.close();
         self.pump(&mut state);
         self.stream.shutdown(Shutdown::Both);
-        drop(state);
-        self.notify();
     }
 
     pub(crate) fn peer(self: &Arc<Self>) -> Peer {

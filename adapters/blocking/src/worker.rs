@@ -298,7 +298,8 @@ fn answer(link: &Arc<Link>, work: &Work, token: ReplyToken<Fly>) {
         }
     }
     link.pump(state);
-    link.notify();
+    // Under `Overload::Wait` the reader waits for this.
+    link.notify(state);
     link.flush_locked(guard);
 }
 
@@ -311,8 +312,8 @@ fn run_messages(link: &Arc<Link>) {
             return;
         };
         state.messages.bytes -= work.payload.len();
+        link.notify(&state);
         drop(state);
-        link.notify();
         // Nobody waits for what a message's handler gives back.
         let _ = work.run(link, false);
     }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use flyrpc_blocking::{Client, Error, RemoteError, Server, ServerHandle};
-use flyrpc_tests::vectors::{Bytes, load, unhex};
+use flyrpc_tests::vectors::{Bytes, load_copy, unhex};
 use serde_json::Value;
 
 use crate::common::{RESPONSE, Raw, SOON, bounded, listen, packet, until};
@@ -45,7 +45,7 @@ fn list<'a>(value: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
 }
 
 fn play_to_server(split: bool) {
-    let probes = load("flyrpc/probes_server.json");
+    let probes = load_copy("flyrpc/probes_server.json");
     assert!(probes.len() >= 19);
     for probe in &probes {
         let name = probe["name"].as_str().unwrap();
@@ -113,7 +113,7 @@ fn p18_it_answers_them_byte_by_byte_as_well() {
 #[test]
 fn a_client_of_ours_takes_what_the_go_client_was_sent() {
     bounded(|| {
-        let probes = load("flyrpc/probes_client.json");
+        let probes = load_copy("flyrpc/probes_client.json");
         assert!(probes.len() >= 9);
         for probe in &probes {
             play_to_client(probe);
