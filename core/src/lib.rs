@@ -22,6 +22,7 @@
 //! `default = []`. A feature adds to the API and changes nothing else.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 #[cfg(any(feature = "alloc", test))]
 extern crate alloc;

@@ -67,6 +67,9 @@ impl Limits {
     }
 
     /// Longest payload taken whole, in bytes as sent; default 16 MiB
+    ///
+    /// An input buffer of fixed size must hold it together with the packet's head (12 bytes and the method name): set it
+    /// lower for a small one.
     #[must_use]
     pub const fn max_payload(mut self, bytes: u32) -> Self {
         self.max_payload = bytes;

@@ -5,7 +5,7 @@ use super::rest::{self, Rests};
 use super::slots::{Owner, Slot, Slots};
 use super::{Connection, End};
 use crate::dialect::{Call, Reply};
-use crate::{Dialect, Instant, Refusal, Refused, Sink};
+use crate::{Dialect, Instant, Limits, Refusal, Refused, Sink};
 
 impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Sends a request and remembers `tag` until it is over
@@ -24,19 +24,15 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         out: &mut O,
     ) -> Result<CallId, Refused<S::Tag>> {
         self.tick(now);
-        let (number, index) = match self.free_slot() {
-            Ok(free) => free,
-            Err(why) => return Err(Refused::new(why, tag)),
-        };
-        if let Err(why) = self.dialect.encode_call(number & D::SEQUENCE_MASK, &call, &self.limits, out) {
-            return Err(Refused::new(why, tag));
-        }
-        self.sending = call.body.following();
         let deadline = match call.deadline {
             Some(deadline) => deadline,
             None => self.now.after_millis(self.limits.call_timeout_ms),
         };
-        Ok(self.occupy(number, index, Owner::Call(tag), deadline))
+        let encode =
+            |dialect: &D, sequence, limits: &Limits| dialect.encode_call(sequence, &call, limits, out);
+        let id = self.start(deadline, Owner::Call, tag, encode)?;
+        self.sending = call.body.following();
+        Ok(id)
     }
 
     /// Sends a message that is not answered
@@ -121,14 +117,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         out: &mut O,
     ) -> Result<CallId, Refused<S::Tag>> {
         self.tick(now);
-        let (number, index) = match self.free_slot() {
-            Ok(free) => free,
-            Err(why) => return Err(Refused::new(why, tag)),
-        };
-        if let Err(why) = self.dialect.encode_ping(number & D::SEQUENCE_MASK, len, out) {
-            return Err(Refused::new(why, tag));
-        }
-        Ok(self.occupy(number, index, Owner::Ping(tag), deadline))
+        self.start(deadline, Owner::Ping, tag, |dialect, sequence, _| dialect.encode_ping(sequence, len, out))
     }
 
     /// Sends the next bytes of a streamed body and tells how many are left
@@ -178,6 +167,25 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     #[inline]
     const fn check_sending(&self) -> Result<(), Refusal> {
         if self.sending > 0 { Err(Refusal::BodyInProgress { left: self.sending }) } else { Ok(()) }
+    }
+
+    /// Writes a packet that is answered, and puts its call in the table: all of it or nothing
+    #[inline]
+    fn start(
+        &mut self,
+        deadline: Instant,
+        owner: impl FnOnce(S::Tag) -> Owner<S::Tag>,
+        tag: S::Tag,
+        encode: impl FnOnce(&D, u32, &Limits) -> Result<(), Refusal>,
+    ) -> Result<CallId, Refused<S::Tag>> {
+        let (number, index) = match self.free_slot() {
+            Ok(free) => free,
+            Err(why) => return Err(Refused::new(why, tag)),
+        };
+        match encode(&self.dialect, number & D::SEQUENCE_MASK, &self.limits) {
+            Ok(()) => Ok(self.occupy(number, index, owner(tag), deadline)),
+            Err(why) => Err(Refused::new(why, tag)),
+        }
     }
 
     /// A number whose sequence is free and not resting, and its slot
