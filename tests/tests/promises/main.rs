@@ -1,4 +1,4 @@
-//! The promises of flyrpc, P1 to P20, for FlyRPC: each test carries the number of its rule
+//! The promises of flyrpc, P1 to P22, for FlyRPC: each test carries the number of its rule
 //!
 //! `tests/README.md` maps the rules to the tests; the module `table` holds it to that. P18 is in `split.rs`.
 
@@ -9,6 +9,7 @@ mod life;
 mod order;
 mod pressure;
 mod races;
+mod secrecy;
 mod sequences;
 mod table;
 mod timers;
