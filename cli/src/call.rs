@@ -7,8 +7,8 @@ use clap::{Args, ValueEnum};
 use flyrpc_blocking::{CloseReason, Error};
 
 use crate::Target;
-use crate::input::{Payload, spinner};
-use crate::report::{BAD, Failure, bytes, preview};
+use crate::input::{Payload, reformat, spinner};
+use crate::report::{BAD, Failure, bytes, harmless, preview};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -38,7 +38,7 @@ pub(crate) struct SendOptions {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
-    /// As it is; on a terminal with a line end, indented if it is JSON, as hex if it is not text
+    /// As it is; indented if it is JSON and on a terminal, or if --json was given; as hex if it is not text
     Auto,
     /// The bytes as they are
     Raw,
@@ -61,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Err(Error::Remote(error)) => {
-            eprintln!("flyrpc: the peer answered with an error: {}", error.code);
+            eprintln!("flyrpc: the peer answered with an error: {}", harmless(&error.code));
             if !error.details.is_empty() {
                 eprintln!("flyrpc: details: {}", preview(&error.details, 400));
             }
@@ -91,10 +91,7 @@ pub(crate) fn send(options: &SendOptions) -> Result<ExitCode, Failure> {
 fn print(answer: &[u8], output: Output, json: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let terminal = out.is_terminal();
-    let indented = || {
-        let value: serde_json::Value = serde_json::from_slice(answer)?;
-        serde_json::to_string_pretty(&value)
-    };
+    let indented = || reformat(core::str::from_utf8(answer).unwrap_or_default(), true);
     match output {
         Output::Raw => out.write_all(answer)?,
         Output::Hex => {
@@ -108,7 +105,10 @@ fn print(answer: &[u8], output: Output, json: bool) -> Result<(), Failure> {
         Output::Auto if json || terminal => match (indented(), core::str::from_utf8(answer)) {
             (Ok(text), _) => writeln!(out, "{text}")?,
             (Err(_), Ok("")) => {}
-            (Err(_), Ok(text)) => writeln!(out, "{}", text.trim_end_matches('\n'))?,
+            (Err(_), Ok(text)) if terminal => {
+                text.lines().try_for_each(|line| writeln!(out, "{}", harmless(line)))?;
+            }
+            (Err(_), Ok(text)) => out.write_all(text.as_bytes())?,
             (Err(_), Err(_)) if terminal => {
                 writeln!(out, "{} of binary: {}", bytes(answer.len() as u64), preview(answer, 64))?
             }

@@ -1,7 +1,7 @@
 //! `flyrpc decode`
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{BufWriter, Cursor, IsTerminal, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
 use crate::input::{progress, unhex};
-use crate::report::{BAD, Failure, bytes, count, grouped, preview, say};
+use crate::report::{BAD, Failure, bytes, count, grouped, preview, written};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -46,8 +46,15 @@ enum Format {
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (source, bar) = open(options)?;
     let limits = Limits::new().max_payload(options.max_payload).max_method(options.max_code);
+    let stdout = std::io::stdout();
+    let out: Box<dyn Write> = if stdout.is_terminal() {
+        Box::new(stdout)
+    } else {
+        Box::new(BufWriter::with_capacity(CHUNK, stdout))
+    };
     let mut decoder = Decoder {
         source,
+        out,
         bar,
         buf: RecvBuf::new(vec![0; CHUNK]),
         offset: 0,
@@ -57,12 +64,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         seen: Seen::default(),
     };
     if !options.json {
-        say(format_args!(
-            "{:>10}  {:<8} {:>5}  {:<24} {:>10}  payload",
-            "offset", "kind", "seq", "code", "bytes"
-        ));
+        let [offset, kind, seq, code, len] = ["offset", "kind", "seq", "code", "bytes"];
+        written(writeln!(decoder.out, "{offset:>10}  {kind:<8} {seq:>5}  {code:<24} {len:>10}  payload"));
     }
     let result = decoder.run();
+    written(decoder.out.flush());
     decoder.bar.finish_and_clear();
     if !options.json {
         eprintln!("{}", decoder.seen.summary(decoder.offset));
@@ -112,6 +118,8 @@ fn open(options: &Options) -> Result<(Source, ProgressBar), Failure> {
 
 struct Decoder {
     source: Source,
+    /// Line by line on a terminal, else in larger pieces
+    out: Box<dyn Write>,
     bar: ProgressBar,
     buf: RecvBuf<Vec<u8>>,
     /// Where the next packet begins
@@ -227,8 +235,9 @@ impl Decoder {
         ))
     }
 
-    fn show(&self, row: &Row) {
-        self.bar.suspend(|| if self.json { say(row.json()) } else { say(row) });
+    fn show(&mut self, row: &Row) {
+        let Self { out, bar, json, .. } = self;
+        bar.suspend(|| written(if *json { writeln!(out, "{}", row.json()) } else { writeln!(out, "{row}") }));
     }
 }
 
@@ -315,7 +324,11 @@ impl core::fmt::Display for Row {
         let Self { offset, kind, sequence, code, len, note, .. } = self;
         // Control characters would reach the terminal.
         let code = if code.chars().any(char::is_control) { format!("{code:?}") } else { code.clone() };
-        let code = if code.is_empty() { "-".to_owned() } else { code };
+        let code = match code.chars().count() {
+            0 => "-".to_owned(),
+            1..=24 => code,
+            _ => code.chars().take(23).chain(['…']).collect(),
+        };
         let payload = self.payload.as_ref().map_or_else(String::new, |payload| preview(payload, 48));
         write!(f, "{offset:>10}  {kind:<8} {sequence:>5}  {code:<24} {:>10}  {payload}{note}", grouped(*len))
     }

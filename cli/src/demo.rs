@@ -8,7 +8,7 @@ use std::time::Instant;
 use flyrpc_blocking::{Client, CloseReason, Connected, Error, Server, ServerHandle, ZipMode};
 use flyrpc_core::fly::zip::Zipper;
 
-use crate::report::{BAD, Failure, grouped, millis, preview, say};
+use crate::report::{BAD, Failure, bytes, grouped, millis, preview, say};
 use crate::serve::Log;
 
 pub(crate) fn run() -> Result<ExitCode, Failure> {
@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     failures(&mut show, &client);
     compression(&mut show, &client);
     show.step("client", "ping of 64 bytes", || match client.ping(64, SECOND) {
-        Ok(time) => Ok(format!("back in {}", millis(time))),
+        Ok(pong) => Ok(format!("{} back in {}", bytes(pong.len), millis(pong.time))),
         Err(error) => Err(error.to_string()),
     });
     many(&mut show, &client);

@@ -36,9 +36,9 @@ impl Payload {
             return Ok(text.clone().into_bytes());
         }
         if let Some(json) = &self.json {
-            let value: serde_json::Value = serde_json::from_str(json)
-                .map_err(|error| Failure::new(format!("--json: not JSON: {error}")))?;
-            return Ok(value.to_string().into_bytes());
+            return reformat(json, false)
+                .map(String::into_bytes)
+                .map_err(|error| Failure::new(format!("--json: not JSON: {error}")));
         }
         if let Some(path) = &self.file {
             let named = |error| Failure::new(format!("{}: {error}", path.display()));
@@ -53,13 +53,55 @@ impl Payload {
             std::io::stdin().lock().read_to_end(&mut payload)?;
             return Ok(payload);
         }
-        self.hex.as_ref().map_or(Ok(Vec::new()), |digits| unhex(digits).map_err(Failure::new))
+        self.hex.as_ref().map_or(Ok(Vec::new()), |digits| {
+            unhex(digits).map_err(|error| Failure::new(format!("--hex: {error}")))
+        })
     }
 
     /// The payload was given as JSON, so the answer is likely JSON too
     pub(crate) const fn is_json(&self) -> bool {
         self.json.is_some()
     }
+}
+
+/// JSON with other white space and nothing else changed: numbers, order and doubled members stay as they were written
+pub(crate) fn reformat(json: &str, indented: bool) -> serde_json::Result<String> {
+    let _: serde::de::IgnoredAny = serde_json::from_str(json)?;
+    let mut text = String::with_capacity(json.len());
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut whole = json.chars();
+    while let Some(c) = whole.next() {
+        if in_string {
+            text.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        if c.is_ascii_whitespace() {
+            continue;
+        }
+        let empty = matches!(c, '{' | '[')
+            && whole.clone().find(|c| !c.is_ascii_whitespace()).is_some_and(|c| matches!(c, '}' | ']'));
+        let closes_empty = matches!(c, '}' | ']') && text.ends_with(['{', '[']);
+        depth = depth.saturating_sub(usize::from(matches!(c, '}' | ']')));
+        if indented && matches!(c, '}' | ']') && !closes_empty {
+            new_line(&mut text, depth);
+        }
+        text.push(c);
+        depth += usize::from(matches!(c, '{' | '['));
+        in_string = c == '"';
+        if indented && c == ':' {
+            text.push(' ');
+        } else if indented && (c == ',' || matches!(c, '{' | '[') && !empty) {
+            new_line(&mut text, depth);
+        }
+    }
+    Ok(text)
+}
+
+fn new_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.extend(core::iter::repeat_n("  ", depth));
 }
 
 /// Bytes of hex digits, with white space anywhere between
@@ -102,6 +144,17 @@ pub(crate) fn spinner(what: String) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_keeps_its_numbers_order_and_doubles() {
+        let json =
+            "{ \"x\": 1.10, \"n\": 12345678901234567890123,\n\"b\": [1, {} , [ ]], \"b\": \"a \\\" b\" }";
+        let short = "{\"x\":1.10,\"n\":12345678901234567890123,\"b\":[1,{},[]],\"b\":\"a \\\" b\"}";
+        assert_eq!(reformat(json, false).ok().as_deref(), Some(short));
+        let long = "{\n  \"x\": 1.10,\n  \"n\": 12345678901234567890123,\n  \"b\": [\n    1,\n    {},\n    []\n  ],\n  \"b\": \"a \\\" b\"\n}";
+        assert_eq!(reformat(json, true).ok().as_deref(), Some(long));
+        assert!(reformat("{", false).is_err() && reformat("1 2", false).is_err());
+    }
 
     #[test]
     fn hex_may_be_spaced_and_says_where_it_is_wrong() {

@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 
 use clap::Args;
-use flyrpc_blocking::Error;
+use flyrpc_blocking::{Error, Pong};
 
-use crate::report::{BAD, Failure, bytes, millis, say};
+use crate::report::{Failure, TIMED_OUT, bytes, millis, say};
 use crate::{Target, seconds};
 
 #[derive(Args)]
@@ -33,10 +33,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let client = options.target.connect()?;
     let (stop, stopped) = mpsc::channel();
     let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
+    let (flag, peer) = (Arc::clone(&interrupted), client.peer());
     let hook = ctrlc::set_handler(move || {
         flag.store(true, Ordering::SeqCst);
         let _ = stop.send(());
+        // Ends a ping that waits.
+        peer.close();
     });
     hook.map_err(|error| Failure::new(format!("can't watch for Ctrl-C: {error}")))?;
 
@@ -51,14 +53,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         sent += 1;
         match client.ping(len, options.target.timeout) {
-            Ok(time) => {
+            Ok(Pong { time, len: back }) => {
                 times.push(time);
-                if !options.quiet {
-                    say(format_args!(
-                        "{} from {address}: seq={sent} time={}",
-                        bytes(len as u64),
-                        millis(time)
-                    ));
+                let time = millis(time);
+                if back < len as u64 && !options.quiet {
+                    // It knows no pings, or takes none so long; it lives all the same.
+                    say(format_args!("an error from {address}: seq={sent} time={time}"));
+                } else if !options.quiet {
+                    say(format_args!("{} from {address}: seq={sent} time={}", bytes(len as u64), time));
                 }
             }
             Err(Error::TimedOut) => {
@@ -68,6 +70,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
                         options.target.timeout.as_secs_f64()
                     ));
                 }
+            }
+            Err(_) if interrupted.load(Ordering::SeqCst) => {
+                // What was interrupted was not lost.
+                sent -= 1;
             }
             Err(error) => {
                 end = Some(Failure::from(error));
@@ -79,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     say(format_args!("{}", summary(sent, &times)));
     match end {
         Some(failure) => Err(failure),
-        None if times.is_empty() => Ok(ExitCode::from(BAD)),
+        None if times.is_empty() && sent > 0 => Ok(ExitCode::from(TIMED_OUT)),
         None => Ok(ExitCode::SUCCESS),
     }
 }

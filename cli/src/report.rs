@@ -18,7 +18,7 @@ pub(crate) struct Failure {
 pub(crate) const BAD: u8 = 1;
 const USAGE: u8 = 2;
 const NO_CONNECTION: u8 = 3;
-const TIMED_OUT: u8 = 4;
+pub(crate) const TIMED_OUT: u8 = 4;
 const LOST: u8 = 5;
 const NOT_SENT: u8 = 6;
 
@@ -74,11 +74,26 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Prints a line; ends the program quietly when nobody reads any more, as in `flyrpc decode … | head`
+/// Prints a line
 pub(crate) fn say(line: impl core::fmt::Display) {
-    if writeln!(io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    written(writeln!(io::stdout(), "{line}"));
+}
+
+/// Ends the program when what it prints can't be written: quietly when nobody reads any more, as in `flyrpc decode … | head`
+pub(crate) fn written(result: io::Result<()>) {
+    match result {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("flyrpc: can't write the output: {error}");
+            std::process::exit(BAD.into());
+        }
     }
+}
+
+/// A peer's text, without what would reach the terminal
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// Milliseconds, to the microsecond
@@ -140,6 +155,11 @@ mod tests {
             [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(|s| &**s)
         );
         assert_eq!(bytes(1), "1 byte");
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(harmless("größe\x1b[31m\n"), "größe\\u{1b}[31m\\n");
     }
 
     #[test]

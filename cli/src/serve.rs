@@ -49,7 +49,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         .zip(options.zip.into())
         .max_connections(options.max_connections)
         .on_connect(move |peer| opened.line(&format!("{} connected", peer.remote())))
-        .on_close(move |peer, why| closed.line(&format!("{} closed: {why}", peer.remote())))
+        .on_close(move |peer, why| {
+            let stats = peer.stats();
+            let refused = u64::from(stats.rejected) + u64::from(stats.invalid);
+            let refused = if refused > 0 { format!("; {refused} refused") } else { String::new() };
+            closed.line(&format!("{} closed: {why}{refused}", peer.remote()));
+        })
         .listen(&options.address)
         .map_err(|error| Failure::listen(&options.address, &error))?;
 

@@ -167,7 +167,7 @@ fn ping_counts_what_is_not_answered() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     let output = run(&["ping", &address, "--count", "2", "--interval", "0.01", "--timeout", "0.05"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stdout).contains("2 sent, 0 answered, 100% lost"), "{}", text(&output.stdout));
 }
 
@@ -228,6 +228,25 @@ fn decode_tells_where_the_input_is_wrong() {
     let output = run(&["decode", "--max-code", "8", &"40".repeat(20)]);
     let err = text(&output.stderr);
     assert!(err.contains("offset 11: the code has no end (0x00) within its limit, 8 bytes"), "{err}");
+}
+
+#[test]
+fn output_that_can_not_be_written_is_an_error() {
+    let Ok(full) = std::fs::File::options().write(true).open("/dev/full") else {
+        println!("NOT CHECKED: there is no /dev/full here");
+        return;
+    };
+    let output = flyrpc(&["decode", PACKETS]).stdout(full).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("can't write the output"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn json_is_sent_as_it_was_written_but_for_white_space() {
+    let server = Server::start(&["--quiet"]);
+    let json = "{\"x\": 1.10, \"n\": 12345678901234567890123, \"b\": 1, \"b\": 2}";
+    let answer = server.call(&["echo", "--json", json, "--output", "raw"]);
+    assert_eq!(text(&answer.stdout), json.replace(' ', ""));
 }
 
 #[test]

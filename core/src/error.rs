@@ -56,11 +56,8 @@ impl fmt::Display for ProtocolError {
     }
 }
 
-impl core::error::Error for ProtocolError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.what)
-    }
-}
+/// Its text holds [`what`](Self::what): there is no source to be shown behind it
+impl core::error::Error for ProtocolError {}
 
 /// A command was refused; the connection is as it was before
 ///
@@ -85,11 +82,8 @@ impl<B> fmt::Display for Refused<B> {
     }
 }
 
-impl<B: fmt::Debug> core::error::Error for Refused<B> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.why)
-    }
-}
+/// Its text is that of [`why`](Self::why): there is no source to be shown behind it
+impl<B: fmt::Debug> core::error::Error for Refused<B> {}
 
 /// Why a command was refused
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

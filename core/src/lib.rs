@@ -36,12 +36,12 @@ mod recv;
 mod sink;
 mod time;
 
-#[cfg(feature = "alloc")]
-pub use connection::Table;
 pub use connection::{
     BadReply, CallId, CloseReason, Connection, Event, FAN_OUT, Incoming, ReplyToken, Resting, Rests, Slot,
     Slots, State, Stats, Step, Transmit, What,
 };
+#[cfg(feature = "alloc")]
+pub use connection::{Bits, Table};
 pub use dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
 pub use error::{ProtocolError, Refusal, Refused, WireError};
 pub use limits::{Limits, Overload, Oversize};

@@ -33,6 +33,8 @@ pub enum Oversize {
     #[default]
     Refuse,
     /// It is handed out piece by piece as it comes, in constant memory: [`Body::Streamed`](crate::Body::Streamed)
+    ///
+    /// A call is over when its reply's head has come; how long the pieces may take is the owner's to watch.
     Stream,
 }
 
@@ -110,7 +112,7 @@ impl Limits {
         self
     }
 
-    /// The peer's requests that may wait for our reply at the most; default 1,024
+    /// The peer's requests that may wait for our reply at the most; default 1,024; 0 takes none
     #[must_use]
     pub const fn max_unanswered(mut self, requests: u32) -> Self {
         self.max_unanswered = requests;
@@ -131,7 +133,7 @@ impl Limits {
         self
     }
 
-    /// How long the sequence of a call that timed out or was cancelled rests; default 60 s
+    /// How long the sequence of a call that timed out or was cancelled rests at least; default 60 s
     #[must_use]
     pub const fn quarantine(mut self, rest: Duration) -> Self {
         self.quarantine_ms = saturating_millis(rest);

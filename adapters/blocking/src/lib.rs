@@ -26,7 +26,7 @@
 //! # Threads and order
 //!
 //! Each connection has one thread that reads. A request's handler runs on the thread that read it, after another thread
-//! has taken over the reading, so handlers may block and may call back to any depth. Requests run at the same time as
+//! has taken over the reading, so handlers may block, and may call back as deep as requests may run at a time. Requests run at the same time as
 //! each other, [`Limits::max_unanswered`] of them at the most (64 by default; more are answered `BUSY`). Messages without
 //! a response run one at a time, in the order they came.
 //!
@@ -51,6 +51,6 @@ pub use error::{Error, RemoteError, UnreadableReply};
 pub use flyrpc_core::fly::zip::ZipMode;
 pub use flyrpc_core::fly::{Capabilities, codes};
 pub use flyrpc_core::{CloseReason, Limits, Overload, Refusal, State, Stats};
-pub use peer::{Peer, PendingCall, Response};
+pub use peer::{Peer, PendingCall, Pong, Response};
 pub use router::{IntoReply, Request};
 pub use server::{Server, ServerHandle};

@@ -251,6 +251,10 @@ impl Link {
             state = self.lock();
             state.flushing = false;
             self.notify(&state);
+            if state.closed.is_some() {
+                // It may have looked while this thread was writing, and has to see the end.
+                self.work.notify_all();
+            }
             match written {
                 Ok(len) if sent + len < batch.len() => state.batch = (batch, sent + len),
                 Ok(_) if state.out.is_empty() && batch.capacity() <= KEPT => {

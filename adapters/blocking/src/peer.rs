@@ -35,6 +35,15 @@ impl core::fmt::Debug for Response {
     }
 }
 
+/// What became of a ping
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// From the call to the answer
+    pub time: Duration,
+    /// Bytes of payload that came back
+    pub len: u64,
+}
+
 /// A call under way; dropping it cancels the call
 #[derive(Debug)]
 #[must_use = "dropping it cancels the call"]
@@ -105,6 +114,7 @@ impl Peer {
         let waiter = Arc::new(Waiter::default());
         let tag = Arc::clone(&waiter);
         let call = self.encode(deadline, |state, now| {
+            state.conn.dialect().check_length(payload.as_ref().len() as u64)?;
             let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
             let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
             state.conn.call(now, call, tag, &mut state.out).map_err(|refused| Error::Refused(refused.why))
@@ -127,6 +137,7 @@ impl Peer {
     pub fn send(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         let deadline = self.link.now() + self.link.options.limits.get_call_timeout();
         self.encode(deadline, |state, now| {
+            state.conn.dialect().check_length(payload.as_ref().len() as u64)?;
             let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
             let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
             state.conn.notify(now, call, &mut state.out).map_err(|refused| Error::Refused(refused.why))
@@ -141,13 +152,14 @@ impl Peer {
         self.start(code, payload, self.link.options.limits.get_call_timeout())?.response()
     }
 
-    /// Sends `len` bytes that come back, and tells how long that took
+    /// Sends `len` bytes that come back, and tells how long that took and how many came
     ///
-    /// A peer that does not know pings answers with an error, which proves life as well.
+    /// A peer that does not know pings, or takes none so long, answers with an error: fewer bytes come back, which proves life
+    /// as well.
     ///
     /// # Errors
     /// [`Error`]
-    pub fn ping(&self, len: usize, timeout: Duration) -> Result<Duration, Error> {
+    pub fn ping(&self, len: usize, timeout: Duration) -> Result<Pong, Error> {
         let start = self.link.now();
         let deadline = start + timeout;
         let waiter = Arc::new(Waiter::default());
@@ -158,8 +170,10 @@ impl Peer {
                 .ping(now, len, deadline, tag, &mut state.out)
                 .map_err(|refused| Error::Refused(refused.why))
         })?;
-        PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false }.response()?;
-        Ok(self.link.now() - start)
+        let pending = PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false };
+        let Response { payload, .. } = pending.response()?;
+        let len = payload.try_into().map_or(0, u64::from_le_bytes);
+        Ok(Pong { time: self.link.now() - start, len })
     }
 
     /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol
@@ -179,7 +193,7 @@ impl Peer {
     /// Sends nothing new, waits until all answers owed have been given and received, and ends the connection; by
     /// `timeout` at the latest
     ///
-    /// Returns what ended it.
+    /// Returns what ended it. Not for the inside of a request's handler: it would wait for the handler's own answer.
     pub fn drain(&self, timeout: Duration) -> CloseReason {
         let link = &self.link;
         let mut state = link.lock();

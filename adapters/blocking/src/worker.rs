@@ -184,8 +184,9 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
             });
             None
         }
-        Incoming::Pong { tag, .. } => {
-            tag.finish(Ok(Response { code: String::new(), payload: Vec::new() }));
+        Incoming::Pong { tag, len, .. } => {
+            // `Peer::ping` knows that its answer is a length.
+            tag.finish(Ok(Response { code: String::new(), payload: len.to_le_bytes().to_vec() }));
             None
         }
         Incoming::BadReply { tag, why, .. } => {
@@ -280,6 +281,9 @@ fn answer(link: &Arc<Link>, work: &Work, token: ReplyToken<Fly>) {
     }
     let packed;
     let reply = match &result {
+        Ok(payload) if state.conn.dialect().check_length(payload.len() as u64).is_err() => {
+            Reply::error(codes::TOO_LARGE, b"")
+        }
         Ok(payload) => {
             packed = state.zipper.pack(b"", payload);
             Reply::ok(packed.payload).meta(packed.zip)

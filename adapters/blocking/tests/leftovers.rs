@@ -81,6 +81,19 @@ fn no_thread_and_no_socket_is_left() {
     drop((server, clients));
     assert_nothing_left("draining clients");
 
+    // Dropped while another thread may be writing.
+    let (server, clients) = start();
+    for round in 0..1500 {
+        let client = Client::new().connect(server.address()).unwrap();
+        if round % 2 == 0 {
+            client.call("echo", b"x").unwrap();
+        } else {
+            drop(client.start("echo", b"x", SOON).unwrap());
+        }
+    }
+    drop((server, clients));
+    assert_nothing_left("1,500 short connections");
+
     // Peers that end in the middle of a packet, break the protocol, or never read what they asked for.
     let (server, clients) = start();
     let mut raws: Vec<_> =

@@ -1,7 +1,7 @@
 //! What the application wants; legal in any order, any number of times between drains
 
 use super::event::{CallId, ReplyToken, State};
-use super::rest::{self, Rests};
+use super::rest::Rests;
 use super::slots::{Owner, Slot, Slots};
 use super::{Connection, End};
 use crate::dialect::{Call, Reply};
@@ -87,7 +87,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Gives up a call and hands its tag back
     ///
     /// `None` when the call is over already; its tag then comes, or came, another way. The peer is told where it is
-    /// known to understand; the connection and all other calls are left alone (P7).
+    /// known to understand, unless more than four such hints wait for [`poll_transmit`](Self::poll_transmit); the
+    /// connection and all other calls are left alone (P7).
     pub fn cancel(&mut self, call: CallId) -> Option<S::Tag> {
         let sequence = call.0 & D::SEQUENCE_MASK;
         let index = self.slots.index_of(sequence);
@@ -97,7 +98,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             return None;
         }
         let tag = slot.take();
-        rest::add(&mut self.rests, sequence, now, quarantine);
+        self.rests.add(sequence, now, quarantine);
         self.ended_one();
         self.stats.cancelled = self.stats.cancelled.wrapping_add(1);
         self.tell_given_up(call);
@@ -122,7 +123,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
 
     /// Sends the next bytes of a streamed body and tells how many are left
     ///
-    /// Until none are left, nothing else can leave: packets do not interleave.
+    /// Until none are left, nothing else can leave: packets do not interleave, and only [`close`](Self::close) ends a body
+    /// early.
     ///
     /// # Errors
     /// The refusal; no state change and nothing written.
@@ -150,8 +152,10 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     }
 
     /// Ends the connection now; calls in flight are lost
+    ///
+    /// After [`handle_eof`](Self::handle_eof) the reason stays what that was.
     pub fn close(&mut self) {
-        self.shut(End::Local);
+        self.shut(if self.input_ended { self.end } else { End::Local });
     }
 
     #[inline]
@@ -205,10 +209,10 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             let index = self.slots.index_of(sequence);
             let mut step = 1;
             if sequence != 0 && self.slots.slots().get(index).is_some_and(Slot::is_free) {
-                if self.rests.ranges().is_empty() {
+                if self.rests.is_empty() {
                     return Ok((number, index));
                 }
-                step = rest::resting(&mut self.rests, sequence, self.now);
+                step = self.rests.resting(sequence, self.now, self.limits.get_quarantine());
                 if step == 0 {
                     return Ok((number, index));
                 }

@@ -24,7 +24,8 @@ pub enum What<'i, D: Dialect, T> {
         at_least: usize,
     },
     /// The message can't be taken now: hand it in again after [`poll_transmit`](crate::Connection::poll_transmit) has
-    /// written something, or (under [`Overload::Wait`](crate::Overload::Wait)) a reply was given
+    /// written something (for which a streamed body on its way out must be complete), or, under
+    /// [`Overload::Wait`](crate::Overload::Wait), a reply was given or a request abandoned
     Blocked,
     /// The connection has dealt with it; nothing for the application
     Handled,
@@ -231,14 +232,8 @@ impl fmt::Display for CloseReason {
     }
 }
 
-impl core::error::Error for CloseReason {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Protocol(error) => Some(error),
-            Self::PeerClosed | Self::CutShort | Self::Local | Self::Drained | Self::DrainDeadline => None,
-        }
-    }
-}
+/// Its text holds that of a [`ProtocolError`]: there is no source to be shown behind it
+impl core::error::Error for CloseReason {}
 
 /// Names one call of one connection
 ///

@@ -3,7 +3,7 @@
 use core::marker::PhantomData;
 
 use super::event::{BadReply, CallId, Incoming, ReplyToken, State, Step, What};
-use super::rest;
+use super::rest::Rests;
 use super::slots::{Owner, Slots};
 use super::{Connection, End};
 use crate::dialect::{Body, Decoded, Fault, Message, Reject};
@@ -195,7 +195,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             .slots()
             .get(index)
             .is_some_and(|slot| !slot.is_free() && slot.number & D::SEQUENCE_MASK == sequence);
-        let count = if overdue || rest::answered(&mut self.rests, sequence, self.now) {
+        let count = if overdue || self.rests.answered(sequence, self.now, self.limits.get_quarantine()) {
             &mut self.stats.late_replies
         } else {
             &mut self.stats.unknown_replies

@@ -24,6 +24,8 @@ mod slots;
 pub use event::{
     BadReply, CallId, CloseReason, Event, Incoming, ReplyToken, State, Stats, Step, Transmit, What,
 };
+#[cfg(feature = "alloc")]
+pub use rest::Bits;
 pub use rest::{Resting, Rests};
 #[cfg(feature = "alloc")]
 pub use slots::Table;
@@ -47,8 +49,8 @@ use deadlines::Deadlines;
 ///
 /// The loop of an owner, in any order that suits it:
 ///
-/// 1. hand received bytes to `handle_input`, drop what it consumed, act on what it found, until it needs more;
-/// 2. `poll_transmit` until it has nothing more, and send what the sink holds;
+/// 1. hand received bytes to `handle_input`, drop what it consumed, act on what it found, until it needs more or is blocked;
+/// 2. `poll_transmit` until it has nothing more, send what the sink holds, and go back to 1 if that was blocked;
 /// 3. `poll_event` until it has nothing more;
 /// 4. wait for bytes, or for `poll_timeout`, then `handle_timeout`.
 ///
@@ -242,7 +244,9 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Time never goes back; the deadline for draining is the one that ends the connection by itself
     #[inline]
     fn tick(&mut self, now: Instant) {
-        self.now = self.now.max(now);
+        // FAR means never, so that time itself must not reach it.
+        let latest = Instant::from_micros(u64::MAX - 1);
+        self.now = self.now.max(now.min(latest));
         if self.now >= self.drain_deadline {
             self.shut(if self.input_ended { self.end } else { End::DrainDeadline });
         }
@@ -317,7 +321,7 @@ where
     D::Control: core::hash::Hash,
 {
     fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
-        (&self.dialect, &self.slots, &self.deadlines, self.rests.ranges()).hash(state);
+        (&self.dialect, &self.slots, &self.deadlines, &self.rests).hash(state);
         self.controls.iter().for_each(|control| control.hash(state));
         (self.now, self.drain_deadline, self.receiving, self.sending, self.next_number).hash(state);
         (self.in_flight, self.unanswered, self.lost_cursor, self.end, self.state).hash(state);

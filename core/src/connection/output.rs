@@ -1,7 +1,7 @@
 //! What must be done next
 
 use super::event::{CallId, Event, State, Transmit};
-use super::rest;
+use super::rest::Rests;
 use super::slots::Slots;
 use super::{Connection, End};
 use crate::{Dialect, Instant, NoRoom, Sink};
@@ -31,7 +31,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Writes the next small packet of the dialect's own (a refusal, an answer to a ping, a cancel), if there is one
     ///
     /// # Errors
-    /// [`NoRoom`]: the packet stays queued; nothing was written.
+    /// [`NoRoom`]: the packet stays queued; nothing was written. A sink of 64 bytes takes each of them; while the transport
+    /// takes nothing, wait for that and not for [`poll_timeout`](Self::poll_timeout), which says "at once".
     pub fn poll_transmit<O: Sink + ?Sized>(&mut self, out: &mut O) -> Result<Option<Transmit>, NoRoom> {
         if self.sending > 0 {
             return Ok(None);
@@ -70,7 +71,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let slot = self.slots.slots_mut().get_mut(index)?;
         let call = CallId(slot.number);
         let tag = slot.take()?;
-        rest::add(&mut self.rests, call.0 & D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
+        self.rests.add(call.0 & D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
         self.ended_one();
         self.stats.timed_out = self.stats.timed_out.wrapping_add(1);
         self.tell_given_up(call);

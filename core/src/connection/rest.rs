@@ -1,29 +1,26 @@
 //! Quarantine: sequences that may not be used yet, because the answer to a call that was given up may still come
 //!
-//! Kept as ranges in the order of the sequence space. As long as there is room each range is exactly what rests; when there is
-//! none, the two ranges with the least between them become one, so a sequence never ends its rest too early, and only a
-//! few rest without need. Sequences are given out in turn, so a range that is met is passed in one step.
+//! A sequence never ends its rest too early. How long it may rest beyond that depends on the storage: a table on the heap
+//! keeps a bit for each sequence ([`Bits`]); without a heap there are as many ranges as slots, joined when they run out.
+//! Sequences are given out in turn, so what rests is passed over in few steps.
 
 use core::time::Duration;
 
 use crate::Instant;
 
-/// Storage for the ranges of one connection; chosen by [`Slots`](super::Slots)
-pub trait Rests: Default + Clone + core::fmt::Debug {
-    /// The ranges, in order, none touching the next
-    fn ranges(&self) -> &[Resting];
+/// Storage for the resting sequences of one connection; chosen by [`Slots`](super::Slots)
+pub trait Rests: Default + Clone + core::fmt::Debug + core::hash::Hash {
+    /// Does nothing rest?
+    fn is_empty(&self) -> bool;
 
-    /// The ranges
-    fn ranges_mut(&mut self) -> &mut [Resting];
+    /// Lets `sequence` rest for `quarantine` from `now` on, or longer
+    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration);
 
-    /// Puts a range before the one at `index`; false when there is no room
-    fn insert(&mut self, index: usize, range: Resting) -> bool;
+    /// How many sequences from this one on rest, as far as is known in one look; 0 when it may be used
+    fn resting(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> u32;
 
-    /// Takes the range at `index` out
-    fn remove(&mut self, index: usize);
-
-    /// Keeps the ranges for which `keep` is true
-    fn retain(&mut self, keep: impl FnMut(&Resting) -> bool);
+    /// The late answer to `sequence` has come: it need not rest on. False when it did not rest
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool;
 }
 
 /// Sequences that rest, and until when
@@ -35,55 +32,163 @@ pub struct Resting {
     until: u32,
 }
 
-/// Lets `sequence` rest
-pub(super) fn add<R: Rests>(rests: &mut R, sequence: u32, now: Instant, quarantine: Duration) {
-    // Rounded up, so that the rest is never shorter than asked for.
-    let until = coarse(now + quarantine).saturating_add(1);
-    let new = Resting { first: sequence, last: sequence, until };
-    let index = place(rests.ranges(), sequence);
-    if extend(rests, new, index) || rests.insert(index, new) {
-        return;
+/// No heap: `N` ranges, in order
+///
+/// As long as there is room each is exactly what rests; when there is none, the two with the least between them become one, and
+/// end their rest with the later. So more than `N` time-outs within the quarantine, again and again, come to rest most of
+/// the sequences, and calls are refused.
+impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
     }
-    let time = coarse(now);
-    rests.retain(|range| range.until > time);
-    let index = place(rests.ranges(), sequence);
-    if !rests.insert(index, new) {
-        join_closest(rests, new, index);
-    }
-}
 
-/// How many sequences from this one on rest; 0 when it may be used
-pub(super) fn resting<R: Rests>(rests: &mut R, sequence: u32, now: Instant) -> u32 {
-    let index = place(rests.ranges(), sequence);
-    match rests.ranges().get(index) {
-        Some(range) if range.first <= sequence && range.until > coarse(now) => range.last - sequence + 1,
-        Some(range) if range.first <= sequence => {
-            rests.remove(index);
-            0
+    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration) {
+        // Rounded up, so that the rest is never shorter than asked for.
+        let until = coarse(now + quarantine).saturating_add(1);
+        let new = Resting { first: sequence, last: sequence, until };
+        let index = place(self, sequence);
+        if let Some(range) = self.get_mut(index).filter(|range| range.first <= sequence) {
+            // Within a range that was joined while this call was in flight.
+            range.until = range.until.max(until);
+            return;
         }
-        _ => 0,
+        if extend(self, new, index) || self.insert(index, new).is_ok() {
+            return;
+        }
+        let time = coarse(now);
+        self.retain(|range| range.until > time);
+        let index = place(self, sequence);
+        if self.insert(index, new).is_err() {
+            join_closest(self, new, index);
+        }
+    }
+
+    fn resting(&mut self, sequence: u32, now: Instant, _: Duration) -> u32 {
+        let index = place(self, sequence);
+        match self.get(index) {
+            Some(range) if range.first <= sequence && range.until > coarse(now) => range.last - sequence + 1,
+            Some(range) if range.first <= sequence => {
+                self.remove(index);
+                0
+            }
+            _ => 0,
+        }
+    }
+
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool {
+        if self.resting(sequence, now, quarantine) == 0 {
+            return false;
+        }
+        let index = place(self, sequence);
+        match self.get_mut(index) {
+            Some(range) if range.first == range.last => {
+                self.remove(index);
+            }
+            Some(range) if range.first == sequence => range.first += 1,
+            Some(range) if range.last == sequence => range.last -= 1,
+            // Within a range that was joined; it ends its rest with the others.
+            _ => {}
+        }
+        true
     }
 }
 
-/// The late answer to `sequence` has come: it need not rest on. False when it did not rest
-pub(super) fn answered<R: Rests>(rests: &mut R, sequence: u32, now: Instant) -> bool {
-    if resting(rests, sequence, now) == 0 {
-        return false;
+/// A bit for each of 65,536 sequences, in two generations that change places once a quarantine
+///
+/// What was added in one generation rests until the end of the next: for one to two quarantines. Its 16 KiB come with the
+/// first call that is given up. Dialects with longer sequences do not come round within any quarantine.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Debug, Default, Hash)]
+pub struct Bits {
+    /// The words of the current generation, then those of the one before; empty while nothing rests
+    words: alloc::vec::Vec<u64>,
+    generation: u64,
+    /// Which half is the current one
+    current: usize,
+    /// Sequences in each half
+    counts: [u32; 2],
+}
+
+#[cfg(feature = "alloc")]
+impl Bits {
+    const HALF: usize = 65_536 / 64;
+
+    /// Forgets what has rested
+    fn turn(&mut self, now: Instant, quarantine: Duration) {
+        let micros = u64::try_from(quarantine.as_micros()).unwrap_or(u64::MAX).max(1);
+        let generation = now.as_micros() / micros;
+        let passed = generation - self.generation.min(generation);
+        self.generation = generation.max(self.generation);
+        for _ in 0..passed.min(2) {
+            self.current ^= 1;
+            let start = self.current * Self::HALF;
+            if let Some(half) = self.words.get_mut(start..start + Self::HALF) {
+                half.fill(0);
+            }
+            if let Some(count) = self.counts.get_mut(self.current) {
+                *count = 0;
+            }
+        }
+        if self.counts == [0, 0] {
+            self.words = alloc::vec::Vec::new();
+        }
     }
-    let index = place(rests.ranges(), sequence);
-    match rests.ranges_mut().get_mut(index) {
-        Some(range) if range.first == range.last => rests.remove(index),
-        Some(range) if range.first == sequence => range.first += 1,
-        Some(range) if range.last == sequence => range.last -= 1,
-        // Within a range that was joined; it ends its rest with the others.
-        _ => {}
+
+    fn word(&self, half: usize, sequence: u32) -> u64 {
+        self.words.get(half * Self::HALF + sequence as usize / 64).copied().unwrap_or(0)
     }
-    true
+}
+
+#[cfg(feature = "alloc")]
+impl Rests for Bits {
+    fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration) {
+        self.turn(now, quarantine);
+        if sequence > 0xffff || quarantine.is_zero() {
+            return;
+        }
+        self.words.resize(2 * Self::HALF, 0);
+        if let Some(word) = self.words.get_mut(self.current * Self::HALF + sequence as usize / 64) {
+            let bit = 1 << (sequence % 64);
+            if *word & bit == 0
+                && let Some(count) = self.counts.get_mut(self.current)
+            {
+                *word |= bit;
+                *count += 1;
+            }
+        }
+    }
+
+    fn resting(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> u32 {
+        self.turn(now, quarantine);
+        if sequence > 0xffff {
+            return 0;
+        }
+        ((self.word(0, sequence) | self.word(1, sequence)) >> (sequence % 64)).trailing_ones()
+    }
+
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool {
+        if self.resting(sequence, now, quarantine) == 0 {
+            return false;
+        }
+        let bit = 1 << (sequence % 64);
+        for (half, count) in self.counts.iter_mut().enumerate() {
+            if let Some(word) = self.words.get_mut(half * Self::HALF + sequence as usize / 64)
+                && *word & bit != 0
+            {
+                *word &= !bit;
+                *count -= 1;
+            }
+        }
+        true
+    }
 }
 
 /// Adds `new` to the ranges beside it that end their rest with it: many calls that are given up at once take one range
-fn extend<R: Rests>(rests: &mut R, new: Resting, index: usize) -> bool {
-    let ranges = rests.ranges_mut();
+fn extend<const N: usize>(ranges: &mut heapless::Vec<Resting, N, u16>, new: Resting, index: usize) -> bool {
     let high = ranges
         .get(index)
         .copied()
@@ -92,7 +197,7 @@ fn extend<R: Rests>(rests: &mut R, new: Resting, index: usize) -> bool {
     match (below.filter(|low| low.last.wrapping_add(1) == new.first && low.until == new.until), high) {
         (Some(low), Some(high)) => {
             *low = join(*low, high);
-            rests.remove(index);
+            ranges.remove(index);
         }
         (Some(low), None) => low.last = new.last,
         (None, Some(_)) => {
@@ -106,8 +211,7 @@ fn extend<R: Rests>(rests: &mut R, new: Resting, index: usize) -> bool {
 }
 
 /// Makes room for `new`, which belongs before the range at `index`, by joining what is closest together
-fn join_closest<R: Rests>(rests: &mut R, new: Resting, index: usize) {
-    let ranges = rests.ranges_mut();
+fn join_closest<const N: usize>(ranges: &mut heapless::Vec<Resting, N, u16>, new: Resting, index: usize) {
     let gap = |low: &Resting, high: &Resting| high.first.saturating_sub(low.last);
     let closest = ranges
         .iter()
@@ -124,8 +228,9 @@ fn join_closest<R: Rests>(rests: &mut R, new: Resting, index: usize) {
             if let Some(low) = ranges.get_mut(at) {
                 *low = join(*low, high);
             }
-            rests.remove(upper);
-            rests.insert(place(rests.ranges(), new.first), new);
+            ranges.remove(upper);
+            // There is room for one now.
+            let _ = ranges.insert(place(ranges, new.first), new);
         }
         return;
     }
@@ -150,64 +255,6 @@ const fn coarse(time: Instant) -> u32 {
     if units > u32::MAX as u64 { u32::MAX } else { units as u32 }
 }
 
-/// No heap: `N` ranges at the most
-impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
-    fn ranges(&self) -> &[Resting] {
-        self
-    }
-
-    fn ranges_mut(&mut self) -> &mut [Resting] {
-        self
-    }
-
-    fn insert(&mut self, index: usize, range: Resting) -> bool {
-        self.insert(index, range).is_ok()
-    }
-
-    fn remove(&mut self, index: usize) {
-        if index < self.len() {
-            self.remove(index);
-        }
-    }
-
-    fn retain(&mut self, keep: impl FnMut(&Resting) -> bool) {
-        self.retain(keep);
-    }
-}
-
-/// Up to 1,024 ranges, 12 KiB, as many as there is need for
-#[cfg(feature = "alloc")]
-impl Rests for alloc::vec::Vec<Resting> {
-    fn ranges(&self) -> &[Resting] {
-        self
-    }
-
-    fn ranges_mut(&mut self) -> &mut [Resting] {
-        self
-    }
-
-    fn insert(&mut self, index: usize, range: Resting) -> bool {
-        let room = self.len() < 1024 && index <= self.len();
-        if room {
-            self.insert(index, range);
-        }
-        room
-    }
-
-    fn remove(&mut self, index: usize) {
-        if index < self.len() {
-            self.remove(index);
-            if self.is_empty() {
-                self.shrink_to_fit();
-            }
-        }
-    }
-
-    fn retain(&mut self, keep: impl FnMut(&Resting) -> bool) {
-        self.retain(keep);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,19 +265,22 @@ mod tests {
         Instant::ZERO + Duration::from_secs(seconds)
     }
 
-    fn all<R: Rests>(rests: &R) -> alloc::vec::Vec<(u32, u32)> {
-        rests.ranges().iter().map(|range| (range.first, range.last)).collect()
+    fn all<const N: usize>(rests: &heapless::Vec<Resting, N, u16>) -> alloc::vec::Vec<(u32, u32)> {
+        rests.iter().map(|range| (range.first, range.last)).collect()
     }
 
     #[test]
     fn what_rests_is_exact_while_there_is_room() {
         let mut rests = heapless::Vec::<Resting, 8, u16>::new();
         for sequence in [30, 10, 20] {
-            add(&mut rests, sequence, seconds(0), QUARANTINE);
+            rests.add(sequence, seconds(0), QUARANTINE);
         }
         assert_eq!(all(&rests), [(10, 10), (20, 20), (30, 30)]);
-        assert_eq!([9, 10, 11, 20].map(|sequence| resting(&mut rests, sequence, seconds(59))), [0, 1, 0, 1]);
-        assert_eq!([10, 20, 30].map(|sequence| resting(&mut rests, sequence, seconds(63))), [0, 0, 0]);
+        assert_eq!(
+            [9, 10, 11, 20].map(|sequence| rests.resting(sequence, seconds(59), QUARANTINE)),
+            [0, 1, 0, 1]
+        );
+        assert_eq!([10, 20, 30].map(|sequence| rests.resting(sequence, seconds(63), QUARANTINE)), [0, 0, 0]);
         assert!(rests.is_empty(), "what has rested is forgotten");
     }
 
@@ -238,9 +288,9 @@ mod tests {
     fn neighbours_that_rest_as_long_are_one_range() {
         let mut rests = heapless::Vec::<Resting, 8, u16>::new();
         for sequence in [10, 12, 11, 13, 9] {
-            add(&mut rests, sequence, seconds(0), QUARANTINE);
+            rests.add(sequence, seconds(0), QUARANTINE);
         }
-        add(&mut rests, 14, seconds(5), QUARANTINE);
+        rests.add(14, seconds(5), QUARANTINE);
         assert_eq!(all(&rests), [(9, 13), (14, 14)]);
     }
 
@@ -248,14 +298,14 @@ mod tests {
     fn without_room_the_closest_are_joined_and_nothing_is_forgotten() {
         let mut rests = heapless::Vec::<Resting, 3, u16>::new();
         for sequence in [100, 200, 1000, 210, 5000] {
-            add(&mut rests, sequence, seconds(0), QUARANTINE);
-            assert!(resting(&mut rests, sequence, seconds(1)) > 0);
+            rests.add(sequence, seconds(0), QUARANTINE);
+            assert!(rests.resting(sequence, seconds(1), QUARANTINE) > 0);
         }
         assert_eq!(all(&rests), [(100, 210), (1000, 1000), (5000, 5000)]);
-        add(&mut rests, 1001, seconds(0), QUARANTINE);
+        rests.add(1001, seconds(0), QUARANTINE);
         assert_eq!(all(&rests), [(100, 210), (1000, 1001), (5000, 5000)]);
         assert_eq!(
-            resting(&mut rests, 150, seconds(1)),
+            rests.resting(150, seconds(1), QUARANTINE),
             61,
             "the rest of the range, to be passed in one step"
         );
@@ -265,11 +315,11 @@ mod tests {
     fn a_late_answer_ends_the_rest_of_its_sequence() {
         let mut rests = heapless::Vec::<Resting, 2, u16>::new();
         for sequence in [10, 11, 12, 50] {
-            add(&mut rests, sequence, seconds(0), QUARANTINE);
+            rests.add(sequence, seconds(0), QUARANTINE);
         }
         assert_eq!(all(&rests), [(10, 12), (50, 50)]);
-        assert!(answered(&mut rests, 50, seconds(1)) && !answered(&mut rests, 50, seconds(1)));
-        assert!(answered(&mut rests, 10, seconds(1)) && answered(&mut rests, 12, seconds(1)));
+        assert!(rests.answered(50, seconds(1), QUARANTINE) && !rests.answered(50, seconds(1), QUARANTINE));
+        assert!(rests.answered(10, seconds(1), QUARANTINE) && rests.answered(12, seconds(1), QUARANTINE));
         assert_eq!(all(&rests), [(11, 11)]);
     }
 
@@ -282,13 +332,13 @@ mod tests {
         for step in 0..20_000_u64 {
             let now = seconds(step / 4);
             sequence = (sequence + 1) % 256;
-            if resting(&mut rests, sequence, now) > 0 {
+            if rests.resting(sequence, now, QUARANTINE) > 0 {
                 continue;
             }
             given += 1;
             assert!(until[sequence as usize] <= step / 4, "{sequence} was given out while it rested");
             if step.is_multiple_of(3) {
-                add(&mut rests, sequence, now, Duration::from_secs(20));
+                rests.add(sequence, now, Duration::from_secs(20));
                 until[sequence as usize] = step / 4 + 20;
             }
         }

@@ -6,6 +6,8 @@
 //!
 //! [`Dialect::SEQUENCE_MASK`]: crate::Dialect::SEQUENCE_MASK
 
+#[cfg(feature = "alloc")]
+use super::rest::Bits;
 use super::rest::{Resting, Rests};
 use crate::Instant;
 
@@ -14,9 +16,10 @@ use crate::Instant;
 /// Implemented for `heapless::Vec<Slot<T>, N>` (N calls, no heap at all) and, with feature `alloc`, for [`Table`], which
 /// is empty until the first call and grows with the number in flight. `T` is the caller's tag.
 ///
-/// The same storage decides how many sequences can rest one by one after their calls were given up: N without a heap, 1,024
-/// in a `Table`. When more rest at a time, those between the closest of them rest too: never too short, but calls may
-/// then be refused with [`TooManyInFlight`](crate::Refusal::TooManyInFlight) while few are in flight.
+/// The same storage decides how many sequences can rest after their calls were given up: in a `Table` all, each by itself.
+/// Without a heap N; when more calls than that are given up within the quarantine, those between the closest of them rest
+/// too, and where that goes on, calls are refused with [`TooManyInFlight`](crate::Refusal::TooManyInFlight) while few are in
+/// flight. Take more slots, or a shorter [`Limits::quarantine`](crate::Limits::quarantine), for such a line.
 pub trait Slots: Default {
     /// What the caller gives with each call and gets back exactly once
     type Tag;
@@ -24,7 +27,7 @@ pub trait Slots: Default {
     /// Where the sequences are kept that rest after a call that was given up
     type Rests: Rests;
 
-    /// Makes room for one more call beside `in_flight` others, at most `limit` slots in all
+    /// Makes room for one more call beside `in_flight` others, at most `limit` calls in all
     ///
     /// False when there is none.
     fn make_room(&mut self, in_flight: u32, limit: u32) -> bool;
@@ -195,7 +198,7 @@ impl<T> Table<T> {
 #[cfg(feature = "alloc")]
 impl<T> Slots for Table<T> {
     type Tag = T;
-    type Rests = alloc::vec::Vec<Resting>;
+    type Rests = Bits;
 
     #[inline]
     fn make_room(&mut self, in_flight: u32, limit: u32) -> bool {

@@ -27,8 +27,13 @@ impl Fly {
         self.peer = Capabilities::parse(list);
     }
 
+    /// Does the peer take a payload of `len` bytes? For one that is compressed its inflated length counts too, which only
+    /// its owner knows
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`]
     #[inline]
-    fn check_length(&self, len: u64) -> Result<(), Refusal> {
+    pub fn check_length(&self, len: u64) -> Result<(), Refusal> {
         match self.peer.max_payload.map(u64::from) {
             Some(limit) if len > limit => Err(Refusal::TooLarge { len, limit }),
             _ => Ok(()),

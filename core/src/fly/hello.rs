@@ -2,7 +2,7 @@
 
 use core::fmt::{self, Write};
 
-use crate::Limits;
+use crate::{Limits, Oversize};
 
 /// What a peer can do beyond the base protocol
 ///
@@ -24,7 +24,7 @@ pub struct Capabilities {
     pub zip: bool,
     /// `cancel`: understands `$cancel`
     pub cancel: bool,
-    /// `max-payload`: longest payload it takes, in bytes as sent
+    /// `max-payload`: longest payload it takes, in bytes as sent; `None` for no limit, or one of 4 GiB and more
     pub max_payload: Option<u32>,
 }
 
@@ -32,7 +32,12 @@ impl Capabilities {
     /// Our own
     #[must_use]
     pub const fn ours(limits: &Limits) -> Self {
-        Self { version: 1, zip: true, cancel: true, max_payload: Some(limits.get_max_payload()) }
+        let max_payload = match limits.get_oversize() {
+            Oversize::Refuse => Some(limits.get_max_payload()),
+            Oversize::Stream if limits.get_max_body() > u32::MAX as u64 => None,
+            Oversize::Stream => Some(limits.get_max_body() as u32),
+        };
+        Self { version: 1, zip: true, cancel: true, max_payload }
     }
 
     /// Reads a list; what is not there is not claimed
@@ -49,11 +54,8 @@ impl Capabilities {
                 "version" => found.version = value.parse().unwrap_or(found.version),
                 "zip" => found.zip = value == "1",
                 "cancel" => found.cancel = value == "1",
-                // More than four bytes hold is no limit to anybody who sends from memory.
-                "max-payload" => {
-                    found.max_payload =
-                        value.parse::<u64>().ok().map(|max| u32::try_from(max).unwrap_or(u32::MAX));
-                }
+                // What four bytes can't hold is as good as no limit.
+                "max-payload" => found.max_payload = value.parse().ok(),
                 _ => {}
             }
         }

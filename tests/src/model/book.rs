@@ -218,8 +218,8 @@ impl Book {
     pub(crate) fn rest(&mut self, sequence: u16, until: Instant) {
         let seen = self.seen;
         self.resting.retain(|(resting, until)| *resting != sequence && *until > seen);
-        // A rest may be longer by two of the connection's units of about a second.
-        self.rests_until = until + Duration::from_millis(2200);
+        // A rest may be longer: by two units of about a second without a heap, up to twice as long with one.
+        self.rests_until = until + Duration::from_millis(2200).max(until - seen);
         if until > seen {
             self.resting.push((sequence, until));
         }

@@ -127,7 +127,7 @@ const ENDINGS: [Ending; 7] = [
             peer.conn.handle_eof(NOW);
             peer.conn.close();
         },
-        |why| why == CloseReason::Local,
+        |why| why == CloseReason::PeerClosed,
     ),
 ];
 

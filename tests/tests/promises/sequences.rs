@@ -3,7 +3,8 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use flyrpc_core::{Call, Instant, Limits, Refusal, Slots, State, Table};
+use flyrpc_core::fly::Fly;
+use flyrpc_core::{Call, Connection, Instant, Limits, Refusal, Slots, State, Table, What};
 use flyrpc_tests::vectors::packet;
 use flyrpc_tests::{Peer, Rng};
 
@@ -125,14 +126,15 @@ fn p05_a_sequence_rests_until_its_late_reply_with_a_growable_table() {
     rests_until_late_reply::<Table<u32>>();
 }
 
-/// The quarantine is at least as long as asked for, and at most two ticks of the coarse clock (2.1 s) longer
+/// The quarantine is at least as long as asked for, and at most twice as long (without a heap: two ticks of a coarse clock
+/// longer, 2.1 s)
 fn rests_for_the_quarantine<S: Slots<Tag = u32>>() {
     let limits = Limits::new().quarantine(Duration::from_secs(30));
     let mut peer: Peer<S> = starting_at(limits, 1);
     let resting = time_out(&mut peer, at(777));
     let turn = |peer: &mut Peer<S>, now| (0..SEQUENCES).any(|_| round(peer, now) == resting);
     assert!(!turn(&mut peer, at(30_776)), "still within thirty seconds");
-    assert!(turn(&mut peer, at(777 + 30_000 + 2_098)), "no longer than that");
+    assert!(turn(&mut peer, at(777 + 60_000)), "no longer than that");
 }
 
 #[test]
@@ -293,7 +295,7 @@ fn refused_of_200_000<S: Slots<Tag = u32>>(one_in: u64) -> u32 {
     refused
 }
 
-/// 600 sequences rest at a time; 1,024 are remembered one by one
+/// 600 sequences and more rest at a time, each by itself
 #[test]
 fn p05_timeouts_do_not_make_all_sequences_of_a_growable_table_rest() {
     assert_eq!(refused_of_200_000::<Table<u32>>(100), 0);
@@ -311,4 +313,55 @@ fn p05_a_few_timeouts_do_not_make_all_sequences_of_eight_slots_rest() {
 fn p05_many_timeouts_without_a_heap_refuse_some_calls_but_not_most() {
     let refused = refused_of_200_000::<Heapless<8>>(100);
     assert!((1..100_000).contains(&refused), "{refused} refused");
+}
+
+/// A range that was joined over a call in flight, which is then given up too
+#[test]
+fn p05_a_sequence_within_a_joined_range_does_not_end_its_rest() {
+    let mut peer: Peer<Heapless<4>> = starting_at(Limits::new(), 1);
+    let (mut kept, mut given_up) = (None, Vec::new());
+    while given_up.last().is_none_or(|last| *last < 301) {
+        let call = peer.call(at(0), "x", b"", 0).unwrap();
+        let sequence = sequence_of(&peer.sent());
+        match sequence {
+            12 => kept = Some(call),
+            10 | 14 | 101 | 201 | 301.. => {
+                assert!(peer.cancel(call));
+                given_up.push(sequence);
+            }
+            _ => drop(peer.feed(at(0), &packet(RESPONSE, sequence, "", ""))),
+        }
+    }
+    let last = given_up.pop().expect("the last of them");
+    peer.feed(at(1), &packet(RESPONSE, last, "", ""));
+    peer.poll(at(4_000));
+    assert!(peer.cancel(kept.expect("call 12")));
+    for tag in 302..66_000_u32 {
+        if peer.call(at(5_000), "x", b"", tag).is_err() {
+            continue;
+        }
+        let sequence = sequence_of(&peer.sent());
+        assert!(sequence != 12 && !given_up.contains(&sequence), "{sequence} still rests");
+        peer.feed(at(5_000), &packet(RESPONSE, sequence, "", ""));
+        peer.over.clear();
+    }
+}
+
+/// 20,000 calls a second for five minutes, one in 200 never answered: some 6,000 to 12,000 of 65,535 rest at a time
+#[test]
+fn p05_many_timeouts_for_long_refuse_nothing_with_a_growable_table() {
+    let mut conn: Connection<Fly, Table<u32>> = Connection::new(Fly::default(), Limits::new());
+    let mut wire = Vec::new();
+    for step in 1..6_000_000_u64 {
+        let now = Instant::from_micros(50 * step);
+        let call = Call::new("", "").deadline(now + Duration::from_millis(2));
+        wire.clear();
+        assert!(conn.call(now, call, 1, &mut wire).is_ok(), "refused after {} s", step / 20_000);
+        if !step.is_multiple_of(200) {
+            let answer = [RESPONSE, wire[1], wire[2], 0, 0];
+            let step = conn.handle_input(now, &answer).unwrap();
+            assert!(matches!(step.what, What::Incoming(_)));
+        }
+        while conn.poll_event().is_some() {}
+    }
 }

@@ -228,14 +228,15 @@ fn pings_of_every_length_come_back() {
         let server = listen(Server::new());
         let client = connect(Client::new(), &server);
         for len in [0, 8, 9, 64, 70_000] {
-            assert!(client.ping(len, SOON).unwrap() < SOON, "{len}");
+            let pong = client.ping(len, SOON).unwrap();
+            assert!(pong.time < SOON && pong.len == len as u64, "{len}: {pong:?}");
         }
         let stats = client.stats();
         assert_eq!((stats.calls, stats.answered, stats.timed_out), (5, 5, 0));
         let stats = server.peers()[0].stats();
         assert_eq!((stats.own, stats.requests), (2, 3), "the core answers the short ones itself");
         // And the other way.
-        assert!(server.peers()[0].ping(1000, SOON).unwrap() < SOON);
+        assert_eq!(server.peers()[0].ping(1000, SOON).unwrap().len, 1000);
     });
 }
 
@@ -248,7 +249,7 @@ fn a_ping_that_is_not_found_proves_life_too() {
             let request = raw.read();
             assert_eq!((request.flag, request.code.as_str(), request.payload.len()), (REQUEST, "$ping", 64));
             raw.send(RESPONSE, request.seq, "NOT_FOUND", b"");
-            assert!(ping.join().unwrap().is_ok());
+            assert_eq!(ping.join().unwrap().unwrap().len, 0);
         });
         assert_eq!(client.stats().answered, 1);
     });

@@ -1,6 +1,6 @@
 //! Compression, as it is on the wire
 
-use flyrpc_blocking::{Client, Error, Limits, RemoteError, UnreadableReply, ZipMode};
+use flyrpc_blocking::{Client, Error, Limits, Refusal, RemoteError, UnreadableReply, ZipMode};
 use flyrpc_core::fly::Zip;
 use flyrpc_core::fly::zip::{Unzip, Zipper};
 use flyrpc_tests::vectors::packet;
@@ -166,5 +166,24 @@ fn an_error_is_an_error_also_where_answers_are_compressed() {
         );
         let client = connect(Client::new().zip(ZipMode::On), &server);
         assert!(client.call("fail", text()) == Err(RemoteError::new("NO").details(told).into()));
+    });
+}
+
+/// What the peer takes is counted as it was before it is compressed: the peer counts it so, too
+#[test]
+fn compression_lets_nothing_through_that_the_peer_does_not_take() {
+    bounded(|| {
+        let server = listen(echo().limits(Limits::new().max_payload(1000)));
+        let client = connect(Client::new().zip(ZipMode::On), &server);
+        client.hello().unwrap();
+        let refused = Error::Refused(Refusal::TooLarge { len: 2000, limit: 1000 });
+        assert_eq!(client.call("echo", [b'a'; 2000]), Err(refused.clone()));
+        assert_eq!(client.send("echo", [b'a'; 2000]), Err(refused));
+        assert_eq!(client.call("echo", [b'a'; 1000]), Ok(vec![b'a'; 1000]));
+
+        let server = listen(echo().handle("fill", |_| vec![b'a'; 2000]).zip(ZipMode::On));
+        let client = connect(Client::new().limits(Limits::new().max_payload(1000)), &server);
+        client.hello().unwrap();
+        assert_eq!(client.call("fill", ""), Err(Error::Remote(RemoteError::new("TOO_LARGE"))));
     });
 }
