@@ -24,7 +24,7 @@ pub struct Capabilities {
     pub zip: bool,
     /// `cancel`: understands `$cancel`
     pub cancel: bool,
-    /// `max-payload`: longest payload it takes, in bytes as sent; `None` for no limit, or one of 4 GiB and more
+    /// `max-payload`: longest payload it takes, as sent or inflated, in bytes; `None` for no limit, or one of 4 GiB and more
     pub max_payload: Option<u32>,
 }
 
