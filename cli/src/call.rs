@@ -8,7 +8,7 @@ use flyrpc_blocking::{CloseReason, Error};
 
 use crate::Target;
 use crate::input::{Payload, reformat, spinner};
-use crate::report::{BAD, Failure, bytes, harmless, preview};
+use crate::report::{BAD, Failure, bytes, harmless, hex, preview};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -94,9 +94,7 @@ fn print(answer: &[u8], output: Output, json: bool) -> Result<(), Failure> {
     let indented = || reformat(core::str::from_utf8(answer).unwrap_or_default(), true);
     match output {
         Output::Raw => out.write_all(answer)?,
-        Output::Hex => {
-            writeln!(out, "{}", answer.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?
-        }
+        Output::Hex => writeln!(out, "{}", hex(answer))?,
         Output::Json => {
             let text =
                 indented().map_err(|error| Failure::new(format!("the answer is not JSON: {error}")))?;

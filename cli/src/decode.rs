@@ -12,7 +12,7 @@ use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
 use crate::input::{progress, unhex};
-use crate::report::{BAD, Failure, bytes, count, grouped, preview, written};
+use crate::report::{BAD, Failure, bytes, count, grouped, hex, preview, written};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -199,10 +199,7 @@ impl Decoder {
 
     /// Reads more; false at the end
     fn fill(&mut self, need: usize) -> Result<bool, Failure> {
-        if self.buf.space().is_empty() {
-            // Grows with what is there, not with what is announced.
-            self.buf.reserve(need.min(self.buf.capacity() * 2).max(self.buf.capacity() + 1));
-        }
+        self.buf.grow(need, CHUNK);
         let read = self.source.read(self.buf.space())?;
         self.buf.filled(read);
         self.bar.inc(read as u64);
@@ -223,8 +220,7 @@ impl Decoder {
             self.buf.consume(len as usize);
             left -= len;
         }
-        self.offset += head as u64;
-        self.offset = self.offset.saturating_add(payload_len);
+        self.offset = self.offset.saturating_add(head as u64).saturating_add(payload_len);
         Ok(())
     }
 
@@ -304,7 +300,6 @@ fn preview_code(code: &[u8]) -> String {
 
 impl Row {
     fn json(&self) -> serde_json::Value {
-        let hex = |payload: &Vec<u8>| payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         serde_json::json!({
             "offset": self.offset,
             "flag": self.flag,
@@ -312,7 +307,7 @@ impl Row {
             "seq": self.sequence,
             "code": self.code,
             "length": self.len,
-            "payload_hex": self.payload.as_ref().map(hex),
+            "payload_hex": self.payload.as_deref().map(hex),
             "note": self.note.trim().trim_matches(['(', ')']),
         })
     }

@@ -124,6 +124,11 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// Lower-case hex digits
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Up to `width` characters of a payload: as text where it is text, else as hex
 pub(crate) fn preview(payload: &[u8], width: usize) -> String {
     let cut = payload.get(..width * 4).unwrap_or(payload);
@@ -134,7 +139,7 @@ pub(crate) fn preview(payload: &[u8], width: usize) -> String {
     };
     let shown = match text {
         Some(text) if !text.chars().any(|c| c.is_control() && !c.is_whitespace()) => format!("{text:?}"),
-        _ => cut.iter().take(width).map(|byte| format!("{byte:02x}")).collect(),
+        _ => hex(cut.get(..width).unwrap_or(cut)),
     };
     if shown.chars().count() <= width && cut.len() == payload.len() {
         return shown;

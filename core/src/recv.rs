@@ -5,7 +5,7 @@
 /// The loop of every stream adapter: read into [`space`](Self::space), say how much came with
 /// [`filled`](Self::filled), hand [`data`](Self::data) to the connection, drop what a step used up with
 /// [`consume`](Self::consume). The memory is the caller's choice: an array, a slice, or (feature `alloc`) a vector that
-/// [`reserve`](RecvBuf::reserve) can grow for one large packet and [`shrink`](RecvBuf::shrink) again.
+/// [`grow`](RecvBuf::grow) enlarges for a large packet and [`shrink`](RecvBuf::shrink) gives back.
 ///
 /// ```
 /// let mut buf = flyrpc_core::RecvBuf::new([0; 16]);
@@ -65,7 +65,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> RecvBuf<B> {
 
 #[cfg(feature = "alloc")]
 impl RecvBuf<alloc::vec::Vec<u8>> {
-    /// Makes sure that data of `total` bytes fits, as [`What::NeedMore`](crate::What::NeedMore) asks for
+    /// Makes room to read on when there is none, towards data of `total` bytes as
+    /// [`What::NeedMore`](crate::What::NeedMore) asks for
+    ///
+    /// It grows with what has really come, never with what a header announces (P17): by one step to `least` bytes, or to
+    /// twice what it was.
+    pub fn grow(&mut self, total: usize, least: usize) {
+        if self.space().is_empty() {
+            let capacity = self.capacity();
+            self.reserve(total.min(capacity.saturating_mul(2)).max(capacity + 1).max(least));
+        }
+    }
+
+    /// Makes sure that data of `total` bytes fits, all at once
     pub fn reserve(&mut self, total: usize) {
         if total > self.memory.len() {
             self.memory.drain(..self.start);

@@ -17,15 +17,12 @@ impl Inbox {
         Self { buf: RecvBuf::new(vec![0; SMALL]), unzip: Unzip::new(), ended: false }
     }
 
-    /// Room for the next read: grows with what has really come, never with what a header announces (P17)
+    /// Room for the next read
     pub(crate) fn space(&mut self, at_least: usize) -> &mut [u8] {
         if self.buf.data().is_empty() {
             self.buf.shrink(LARGE);
         }
-        if self.buf.space().is_empty() || self.buf.data().len() == self.buf.capacity() {
-            let capacity = self.buf.capacity();
-            self.buf.reserve(at_least.min(capacity * 2).max(capacity + 1).max(LARGE));
-        }
+        self.buf.grow(at_least, LARGE);
         self.buf.space()
     }
 }

@@ -12,7 +12,7 @@ use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use flyrpc_core::fly::Fly;
-use flyrpc_core::fly::zip::{ZipMode, Zipper};
+use flyrpc_core::fly::zip::{Packed, ZipMode, Zipper};
 use flyrpc_core::{CloseReason, Connection, Event, Instant, Limits, Refusal, State as Stage, Table};
 
 use crate::inbox::Inbox;
@@ -86,6 +86,21 @@ pub(crate) struct State {
     writer_started: bool,
     /// Threads that wait for a change
     waiting: usize,
+}
+
+/// Code and payload as they are to be sent; what the peer does not take is refused before it is compressed, since the
+/// peer counts what it inflates
+pub(crate) fn pack<'a>(
+    conn: &Connection<Fly, Table<Arc<Waiter>>>,
+    zipper: &'a mut Zipper,
+    code: &'a [u8],
+    payload: &'a [u8],
+) -> Result<Packed<'a>, Refusal> {
+    conn.dialect().check_length(payload.len() as u64)?;
+    if conn.dialect().peer().zip {
+        zipper.peer_unzips();
+    }
+    Ok(zipper.pack(code, payload))
 }
 
 /// Done once, with what ended the connection
@@ -287,10 +302,9 @@ impl Link {
 
     /// Both directions are gone, and not by our doing
     pub(crate) fn lost(&self, state: &mut State) {
-        let now = self.now();
-        state.conn.handle_eof(now);
+        state.conn.handle_eof(self.now());
         // Nor can the replies still owed be sent.
-        state.conn.drain(now, now);
+        state.conn.close();
         self.pump(state);
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use flyrpc_core::fly::{Capabilities, Zip, codes};
 use flyrpc_core::{Call, CallId, CloseReason, Instant, State, Stats};
 
-use crate::link::Link;
+use crate::link::{Link, pack};
 use crate::{Error, RemoteError};
 
 /// The other end of a connection
@@ -114,8 +114,7 @@ impl Peer {
         let waiter = Arc::new(Waiter::default());
         let tag = Arc::clone(&waiter);
         let call = self.encode(deadline, |state, now| {
-            state.conn.dialect().check_length(payload.as_ref().len() as u64)?;
-            let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
+            let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload.as_ref())?;
             let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
             state.conn.call(now, call, tag, &mut state.out).map_err(|refused| Error::Refused(refused.why))
         })?;
@@ -137,8 +136,7 @@ impl Peer {
     pub fn send(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
         let deadline = self.link.now() + self.link.options.limits.get_call_timeout();
         self.encode(deadline, |state, now| {
-            state.conn.dialect().check_length(payload.as_ref().len() as u64)?;
-            let packed = state.zipper.pack(code.as_bytes(), payload.as_ref());
+            let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload.as_ref())?;
             let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
             state.conn.notify(now, call, &mut state.out).map_err(|refused| Error::Refused(refused.why))
         })
@@ -250,9 +248,6 @@ impl Peer {
     ) -> Result<T, Error> {
         let link = &self.link;
         let mut state = link.lock_with_room(deadline)?;
-        if state.conn.dialect().peer().zip {
-            state.zipper.peer_unzips();
-        }
         let encoded = packet(&mut state, link.now())?;
         link.flush_locked(state);
         Ok(encoded)

@@ -13,7 +13,7 @@ use flyrpc_core::fly::{Fly, Zip, codes};
 use flyrpc_core::{Body, Incoming, Instant, Overload, Refusal, Reply, ReplyToken, State as Stage, What};
 
 use crate::inbox::Inbox;
-use crate::link::{Guard, Link, State};
+use crate::link::{Guard, Link, State, pack};
 use crate::peer::{Response, Waiter};
 use crate::router::Request;
 use crate::{Error, RemoteError, UnreadableReply};
@@ -276,18 +276,11 @@ fn answer(link: &Arc<Link>, work: &Work, token: ReplyToken<Fly>) {
     let mut guard = link.lock_for_reply();
     let state = &mut *guard;
     state.running.retain(|(_, cancelled)| !Arc::ptr_eq(cancelled, &work.cancelled));
-    if state.conn.dialect().peer().zip {
-        state.zipper.peer_unzips();
-    }
-    let packed;
     let reply = match &result {
-        Ok(payload) if state.conn.dialect().check_length(payload.len() as u64).is_err() => {
-            Reply::error(codes::TOO_LARGE, b"")
-        }
-        Ok(payload) => {
-            packed = state.zipper.pack(b"", payload);
-            Reply::ok(packed.payload).meta(packed.zip)
-        }
+        Ok(payload) => match pack(&state.conn, &mut state.zipper, b"", payload) {
+            Ok(packed) => Reply::ok(packed.payload).meta(packed.zip),
+            Err(_) => Reply::error(codes::TOO_LARGE, b""),
+        },
         Err(RemoteError { code, details }) => Reply::error(code, details),
     };
     if let Err(refused) = state.conn.reply(token, reply, &mut state.out) {

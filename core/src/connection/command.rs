@@ -143,7 +143,6 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// Takes no new requests, sends the replies still owed, awaits those to calls in flight, then ends; by `deadline`
     /// at the latest (P15)
     pub fn drain(&mut self, now: Instant, deadline: Instant) {
-        self.tick(now);
         if self.state == State::Open {
             self.state = State::Draining;
         }
@@ -155,7 +154,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     ///
     /// After [`handle_eof`](Self::handle_eof) the reason stays what that was.
     pub fn close(&mut self) {
-        self.shut(if self.input_ended { self.end } else { End::Local });
+        self.shut(End::Local);
     }
 
     #[inline]

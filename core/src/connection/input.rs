@@ -155,7 +155,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let Some(slot) = self.slots.slots_mut().get_mut(index) else {
             return self.handle_stray_reply(sequence, body);
         };
-        if slot.is_free() || slot.number & D::SEQUENCE_MASK != sequence || slot.deadline() <= self.now {
+        if !slot.waits_for(sequence, D::SEQUENCE_MASK) || slot.deadline() <= self.now {
             return self.handle_stray_reply(sequence, body);
         }
         let call = CallId(slot.number);
@@ -190,11 +190,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     fn handle_stray_reply<'i>(&mut self, sequence: u32, body: Body<'i>) -> What<'i, D, S::Tag> {
         // Its time may be up without its owner having been told yet.
         let index = self.slots.index_of(sequence);
-        let overdue = self
-            .slots
-            .slots()
-            .get(index)
-            .is_some_and(|slot| !slot.is_free() && slot.number & D::SEQUENCE_MASK == sequence);
+        let slot = self.slots.slots().get(index);
+        let overdue = slot.is_some_and(|slot| slot.waits_for(sequence, D::SEQUENCE_MASK));
         let count = if overdue || self.rests.answered(sequence, self.now, self.limits.get_quarantine()) {
             &mut self.stats.late_replies
         } else {

@@ -248,15 +248,17 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let latest = Instant::from_micros(u64::MAX - 1);
         self.now = self.now.max(now.min(latest));
         if self.now >= self.drain_deadline {
-            self.shut(if self.input_ended { self.end } else { End::DrainDeadline });
+            self.shut(End::DrainDeadline);
         }
     }
 
-    /// The one way into `Closed`
+    /// The one way into `Closed`; where the input has ended already, that is the reason
     fn shut(&mut self, end: End) {
         if self.state != State::Closed {
             self.state = State::Closed;
-            self.end = end;
+            if !self.input_ended {
+                self.end = end;
+            }
             self.input_ended = true;
             self.drain_deadline = Instant::FAR;
             self.controls.clear();

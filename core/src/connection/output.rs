@@ -57,7 +57,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             }
         }
         if self.is_drained() {
-            self.shut(if self.input_ended { self.end } else { End::Drained });
+            self.shut(End::Drained);
         }
         if self.state == State::Closed && !self.told {
             self.told = true;

@@ -89,6 +89,12 @@ impl<T> Slot<T> {
         matches!(self.owner, Owner::Nobody)
     }
 
+    /// Does a call of this sequence wait here?
+    #[inline]
+    pub(super) const fn waits_for(&self, sequence: u32, mask: u32) -> bool {
+        !self.is_free() && self.number & mask == sequence
+    }
+
     /// When the call that is here is over at the latest
     #[inline]
     pub(super) const fn deadline(&self) -> Instant {

@@ -25,9 +25,6 @@ pub use world::World;
 
 use crate::{Rng, Side};
 
-/// Draining ends a connection while the body of a reply still comes in
-pub(crate) const DRAINING_CUTS_BODIES: bool = false;
-
 /// Operations of one seed at the most
 pub const STEPS: usize = 400;
 

@@ -319,7 +319,7 @@ impl<S: Slots<Tag = u32>> End<S> {
             CloseReason::Local => book.closed_here,
             CloseReason::Drained => {
                 let cut = book.receiving.is_some_and(|flow| flow.reply && !flow.skipped);
-                assert!(super::DRAINING_CUTS_BODIES || !cut, "drained in the middle of a reply");
+                assert!(!cut, "drained in the middle of a reply");
                 book.drain_by.is_some() && book.sending.is_none() && book.owed.is_empty()
             }
             CloseReason::DrainDeadline => book.drain_by.is_some_and(|by| by <= book.seen),
