@@ -217,7 +217,33 @@ pub enum CloseReason {
     DrainDeadline,
     /// The peer broke the protocol
     Protocol(ProtocolError),
+    /// The transport failed
+    Transport(Loss),
 }
+
+/// How a transport failed: the argument of [`handle_loss`](crate::Connection::handle_loss)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The system reports an error: reset by the peer, no route, and the like
+    Reset,
+    /// The peer took nothing of what was sent for as long as the owner waits
+    WriteTimeout,
+    /// The peer was silent for the keepalive time and did not answer a ping either
+    Unresponsive,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reset => "the transport failed, or was reset by the peer",
+            Self::WriteTimeout => "the peer took nothing of what was sent for the write timeout",
+            Self::Unresponsive => "the peer was silent and did not answer a ping",
+        })
+    }
+}
+
+impl core::error::Error for Loss {}
 
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,11 +254,12 @@ impl fmt::Display for CloseReason {
             Self::Drained => f.write_str("the connection was drained"),
             Self::DrainDeadline => f.write_str("the deadline for draining came before all replies were sent"),
             Self::Protocol(error) => error.fmt(f),
+            Self::Transport(loss) => loss.fmt(f),
         }
     }
 }
 
-/// Its text holds that of a [`ProtocolError`]: there is no source to be shown behind it
+/// Its text holds that of a [`ProtocolError`] or [`Loss`]: there is no source to be shown behind it
 impl core::error::Error for CloseReason {}
 
 /// Names one call of one connection

@@ -2,7 +2,7 @@
 
 use core::marker::PhantomData;
 
-use super::event::{BadReply, CallId, Incoming, ReplyToken, State, Step, What};
+use super::event::{BadReply, CallId, Incoming, Loss, ReplyToken, State, Step, What};
 use super::rest::Rests;
 use super::slots::{Owner, Slots};
 use super::{Connection, End};
@@ -72,6 +72,14 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             self.drain_deadline = self.drain_deadline.min(self.now + self.limits.get_call_timeout());
             self.tick(now);
         }
+    }
+
+    /// The transport is gone, both ways, and not by the will of either end
+    ///
+    /// Calls in flight are lost, and what is owed can't be sent. After [`handle_eof`](Self::handle_eof) the reason stays
+    /// what that was.
+    pub fn handle_loss(&mut self, loss: Loss) {
+        self.shut(End::Transport(loss));
     }
 
     /// Time has passed; see [`poll_timeout`](Self::poll_timeout). Calling it too early or too often does no harm
@@ -220,9 +228,12 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     fn input_after_end<'i>(&self, input: &'i [u8]) -> Result<Step<'i, D, S::Tag>, ProtocolError> {
         match self.end {
             End::Protocol(fault) => Err(self.protocol_error(fault)),
-            End::PeerClosed | End::CutShort | End::Local | End::Drained | End::DrainDeadline => {
-                Ok(Step { consumed: input.len(), what: What::Handled })
-            }
+            End::PeerClosed
+            | End::CutShort
+            | End::Local
+            | End::Drained
+            | End::DrainDeadline
+            | End::Transport(_) => Ok(Step { consumed: input.len(), what: What::Handled }),
         }
     }
 

@@ -22,7 +22,7 @@ mod rest;
 mod slots;
 
 pub use event::{
-    BadReply, CallId, CloseReason, Event, Incoming, ReplyToken, State, Stats, Step, Transmit, What,
+    BadReply, CallId, CloseReason, Event, Incoming, Loss, ReplyToken, State, Stats, Step, Transmit, What,
 };
 #[cfg(feature = "alloc")]
 pub use rest::Bits;
@@ -40,7 +40,7 @@ use deadlines::Deadlines;
 ///
 /// * **getters**: [`state`](Self::state), [`stats`](Self::stats), [`in_flight`](Self::in_flight), …
 /// * **what the world did**: [`handle_input`](Self::handle_input), [`handle_eof`](Self::handle_eof),
-///   [`handle_timeout`](Self::handle_timeout);
+///   [`handle_loss`](Self::handle_loss), [`handle_timeout`](Self::handle_timeout);
 /// * **what the application wants**, legal in any order and any number of times: [`call`](Self::call),
 ///   [`notify`](Self::notify), [`reply`](Self::reply), [`abandon`](Self::abandon), [`cancel`](Self::cancel),
 ///   [`ping`](Self::ping), [`send_body`](Self::send_body), [`drain`](Self::drain), [`close`](Self::close);
@@ -135,6 +135,7 @@ enum End {
     Drained,
     Protocol(Fault),
     DrainDeadline,
+    Transport(Loss),
 }
 
 /// Small packets of the dialect's own that may wait; then [`What::Blocked`] holds the peer back
@@ -304,6 +305,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             End::Drained => CloseReason::Drained,
             End::DrainDeadline => CloseReason::DrainDeadline,
             End::Protocol(fault) => CloseReason::Protocol(self.protocol_error(fault)),
+            End::Transport(loss) => CloseReason::Transport(loss),
         }
     }
 

@@ -1,0 +1,140 @@
+//! The calls of a connection that somebody waits for: where a call's waker and then its outcome lie
+//!
+//! The index of a call's place travels through the connection as its tag, so nothing is looked up, and places are used
+//! again, so nothing is allocated per call.
+
+use core::task::{Poll, Waker};
+
+use bytes::Bytes;
+use flyrpc_core::CallId;
+
+use crate::Error;
+
+/// What became of a call or ping
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// An answer as it came: code (empty for success) and payload
+    Answer(String, Bytes),
+    /// A ping came back with this many bytes
+    Pong(u64),
+    Failed(Error),
+}
+
+#[derive(Debug)]
+enum Place {
+    Free { next: u32 },
+    Waiting { call: Option<CallId>, waker: Waker },
+    Done(Done),
+    /// Nobody waits any more; the connection still has its tag
+    Abandoned,
+}
+
+#[derive(Debug)]
+pub(crate) struct Calls {
+    places: Vec<Place>,
+    free: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl Calls {
+    pub(crate) const fn new() -> Self {
+        Self { places: Vec::new(), free: NONE }
+    }
+
+    /// A place for a call that is about to be made
+    pub(crate) fn reserve(&mut self, waker: Waker) -> u32 {
+        let place = Place::Waiting { call: None, waker };
+        match self.places.get_mut(self.free as usize) {
+            Some(free) => {
+                let index = self.free;
+                if let Place::Free { next } = *free {
+                    self.free = next;
+                }
+                *free = place;
+                index
+            }
+            None => {
+                self.places.push(place);
+                (self.places.len() - 1) as u32
+            }
+        }
+    }
+
+    /// The call was made
+    pub(crate) fn made(&mut self, index: u32, id: CallId) {
+        if let Some(Place::Waiting { call, .. }) = self.places.get_mut(index as usize) {
+            *call = Some(id);
+        }
+    }
+
+    /// Puts the outcome in; whom to wake
+    pub(crate) fn finish(&mut self, index: u32, done: Done) -> Option<Waker> {
+        let place = self.places.get_mut(index as usize)?;
+        match core::mem::replace(place, Place::Done(done)) {
+            Place::Waiting { waker, .. } => Some(waker),
+            Place::Abandoned => {
+                *place = Place::Free { next: self.free };
+                self.free = index;
+                None
+            }
+            // Nobody waits there: the connection gives each tag back once.
+            before @ (Place::Free { .. } | Place::Done(_)) => {
+                *place = before;
+                None
+            }
+        }
+    }
+
+    /// The outcome, if it is there; the place is then free
+    pub(crate) fn poll(&mut self, index: u32, waiting: &Waker) -> Poll<Done> {
+        match self.places.get_mut(index as usize) {
+            Some(Place::Waiting { waker, .. }) => {
+                waker.clone_from(waiting);
+                Poll::Pending
+            }
+            Some(place @ Place::Done(_)) => {
+                let done = core::mem::replace(place, Place::Free { next: self.free });
+                self.free = index;
+                match done {
+                    Place::Done(done) => Poll::Ready(done),
+                    Place::Free { .. } | Place::Waiting { .. } | Place::Abandoned => Poll::Pending,
+                }
+            }
+            Some(Place::Free { .. } | Place::Abandoned) | None => Poll::Pending,
+        }
+    }
+
+    /// Nobody waits at this place any more, whose call was not made, or is over, or is `cancelled` here; where the
+    /// connection does not give the tag back now, the place is free when it does
+    pub(crate) fn release(&mut self, index: u32, cancel: impl FnOnce(CallId) -> bool) {
+        let Some(place) = self.places.get_mut(index as usize) else { return };
+        let free = match place {
+            Place::Waiting { call: Some(call), .. } => cancel(*call),
+            Place::Waiting { call: None, .. } | Place::Done(_) => true,
+            Place::Free { .. } | Place::Abandoned => return,
+        };
+        if free {
+            *place = Place::Free { next: self.free };
+            self.free = index;
+        } else {
+            *place = Place::Abandoned;
+        }
+    }
+
+    /// Places in use
+    #[cfg(test)]
+    pub(crate) fn in_use(&self) -> usize {
+        self.places.iter().filter(|place| !matches!(place, Place::Free { .. })).count()
+    }
+
+    /// Gives the memory back while nothing is in use
+    pub(crate) fn shrink(&mut self) {
+        if self.places.len() > KEPT && self.places.iter().all(|place| matches!(place, Place::Free { .. })) {
+            *self = Self::new();
+        }
+    }
+}
+
+/// Places that an idle connection keeps
+const KEPT: usize = 16;

@@ -1,0 +1,117 @@
+//! Received bytes that were not handled yet
+
+use core::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// Payloads are slices of what was read, so a buffer that is still referred to is replaced, and one that is not is used
+/// again
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    buf: BytesMut,
+    /// How long `buf` must be before there is anything to handle
+    want: usize,
+    /// Bytes to read at a time
+    chunk: usize,
+    /// What is being read is a large packet, in a buffer of its own
+    exact: bool,
+}
+
+/// First read of a connection, in bytes: an idle connection that has said little holds little
+const FIRST: usize = 512;
+/// A read grows to this much while there is as much to read
+const LARGEST: usize = 64 << 10;
+/// Packets longer than this are read into a buffer of their own
+const OWN_BUFFER: usize = 64 << 10;
+/// Read behind a large packet, where another is to be expected: enough for its head
+const HEAD: usize = 4 << 10;
+/// A buffer with less room than this is replaced before the next read
+const LEAST: usize = 128;
+/// A header is believed this many times as much as has really come (P17)
+const TRUST: usize = 16;
+
+impl Inbox {
+    pub(crate) fn data(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Is there enough to be handled?
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.buf.is_empty() && self.buf.len() >= self.want
+    }
+
+    /// There is nothing to be handled before `want` bytes are there
+    pub(crate) const fn needs(&mut self, want: usize) {
+        self.want = want;
+    }
+
+    /// The next bytes were handled; a slice of them goes on living
+    pub(crate) fn take(&mut self, consumed: usize) -> Bytes {
+        self.want = 0;
+        let taken = self.buf.split_to(consumed.min(self.buf.len())).freeze();
+        if self.exact && self.buf.is_empty() {
+            self.buf = BytesMut::new();
+        }
+        taken
+    }
+
+    /// The next bytes were handled, and are of no interest any more
+    pub(crate) fn skip(&mut self, consumed: usize) {
+        self.want = 0;
+        bytes::Buf::advance(&mut self.buf, consumed.min(self.buf.len()));
+    }
+
+    /// Room for the next read
+    pub(crate) fn room(&mut self) -> &mut BytesMut {
+        let len = self.buf.len();
+        if self.want > OWN_BUFFER {
+            let trusted = self.want.min(TRUST * len.max(HEAD));
+            if self.buf.capacity() < trusted {
+                let mut own = BytesMut::with_capacity(trusted);
+                own.extend_from_slice(&self.buf);
+                self.buf = own;
+            }
+            self.exact = true;
+        } else {
+            if self.exact && len == 0 {
+                self.chunk = HEAD;
+            }
+            self.exact = false;
+            let missing = self.want.saturating_sub(len).max(LEAST);
+            if self.buf.capacity() - len < missing {
+                self.buf.reserve(self.chunk.max(FIRST).max(missing));
+            }
+        }
+        &mut self.buf
+    }
+
+    /// `n` bytes were read into [`room`](Self::room)
+    pub(crate) fn filled(&mut self, n: usize) {
+        let full = self.buf.len() == self.buf.capacity();
+        if full && !self.exact && n >= self.chunk.max(FIRST) / 2 {
+            self.chunk = (self.chunk.max(FIRST) * 8).min(LARGEST);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.buf.clear();
+        self.want = 0;
+    }
+
+    /// Is there memory that an idle connection need not keep?
+    pub(crate) fn can_release(&self) -> bool {
+        self.buf.is_empty() && self.buf.capacity() > 0
+    }
+
+    pub(crate) fn release(&mut self) {
+        if self.buf.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Where `part` lies in `whole`; both are of one allocation
+pub(crate) fn range_of(whole: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr().addr()).saturating_sub(whole.as_ptr().addr()).min(whole.len());
+    start..(start + part.len()).min(whole.len())
+}

@@ -1,0 +1,488 @@
+//! One connection as its tasks share it: the state machine under a lock, and who writes
+//!
+//! Whoever has something to send encodes it into [`State::out`] under the lock, and says so with [`Link::encoded`]. While
+//! nothing else is outstanding the caller writes at once, so that a single call waits for nobody. Otherwise the connection's
+//! driver is told to come, once per turn of the scheduler: it comes after the others that are ready, and one write takes
+//! what all of them have encoded.
+
+use core::task::{Poll, Waker};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use flyrpc_core::fly::zip::{Packed, Zipper};
+use flyrpc_core::fly::{Fly, Zip, codes};
+use flyrpc_core::{
+    Call, CallId, CloseReason, Connection, Event, Instant, Refusal, Reply, ReplyToken, State as Stage, Table,
+};
+
+use crate::calls::{Calls, Done};
+use crate::lane::Lane;
+use crate::options::Options;
+use crate::out::{Out, PARTS};
+use crate::requests::Requests;
+use crate::runtime::{Task, TryWrite};
+use crate::sync::{Mutex, MutexGuard};
+use crate::{Error, Info, Outcome, Peer, RequestId, Router};
+
+/// One connection
+pub(crate) struct Link {
+    pub(crate) info: Info,
+    pub(crate) router: Arc<Router<Peer>>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) spawn: fn(Task),
+    pub(crate) clock: Clock,
+    pub(crate) writer: Option<Arc<dyn TryWrite>>,
+    state: Mutex<State>,
+}
+
+/// What the lock protects
+pub(crate) struct State {
+    pub(crate) conn: Connection<Fly, Table<u32>>,
+    pub(crate) calls: Calls,
+    pub(crate) requests: Requests,
+    pub(crate) lane: Lane,
+    pub(crate) zipper: Zipper,
+    /// Encoded packets
+    pub(crate) out: Out,
+    /// What a caller began to write and the socket did not take: goes before `out`
+    pub(crate) begun: Out,
+    /// Bytes that the socket has not taken, those that are being written among them
+    pub(crate) unsent: usize,
+    /// How much of `out` answers the peer's packets, in bytes
+    pub(crate) owed: usize,
+    /// Somebody is writing, or the driver waits for the socket
+    pub(crate) writing: bool,
+    /// The driver will come, and write
+    pub(crate) turn: bool,
+    /// The driver leaves packets unhandled until handlers have made progress
+    pub(crate) held: bool,
+    pub(crate) driver: Option<Waker>,
+    /// When the driver's timer expires
+    pub(crate) armed: Instant,
+    /// By when a drained connection is to have sent everything
+    pub(crate) flush_until: Instant,
+    pub(crate) closed: Option<CloseReason>,
+    /// The driver is gone
+    pub(crate) finished: bool,
+    /// Who waits for room to send
+    pub(crate) room: Room,
+    /// Who waits for the end
+    pub(crate) closers: Vec<Waker>,
+}
+
+pub(crate) type Guard<'a> = MutexGuard<'a, State>;
+
+/// The tag of the driver's own pings
+pub(crate) const KEEPALIVE: u32 = u32::MAX;
+
+impl Link {
+    pub(crate) fn new(
+        info: Info,
+        router: Arc<Router<Peer>>,
+        options: Arc<Options>,
+        spawn: fn(Task),
+        writer: Option<Arc<dyn TryWrite>>,
+    ) -> Arc<Self> {
+        let state = State {
+            conn: Connection::new(Fly::default(), options.limits.clone()),
+            calls: Calls::new(),
+            requests: Requests::new(),
+            lane: Lane::default(),
+            zipper: Zipper::new(options.zip),
+            out: Out::default(),
+            begun: Out::default(),
+            unsent: 0,
+            owed: 0,
+            writing: false,
+            turn: false,
+            held: false,
+            driver: None,
+            armed: Instant::FAR,
+            flush_until: Instant::FAR,
+            closed: None,
+            finished: false,
+            room: Room::default(),
+            closers: Vec::new(),
+        };
+        Arc::new(Self { info, router, options, spawn, clock: Clock::start(), writer, state: Mutex::new(state) })
+    }
+
+    /// Nothing of the application's runs under the lock, so a poisoned one has not been left half changed
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Something was encoded, by anybody but the driver
+    ///
+    /// `alone`: nothing else is outstanding, so that waiting for others to add theirs would only cost time.
+    pub(crate) fn encoded(&self, mut state: Guard<'_>, alone: bool) {
+        if state.turn {
+            return;
+        }
+        let timer_is_late = state.conn.poll_timeout().is_some_and(|next| next < state.armed);
+        if timer_is_late || state.closed.is_some() {
+            return self.tell_driver(state);
+        }
+        if state.writing {
+            return;
+        }
+        match &self.writer {
+            Some(writer) if alone => self.write_now(&**writer, state),
+            _ => self.tell_driver(state),
+        }
+    }
+
+    /// Has the driver come
+    pub(crate) fn tell_driver(&self, mut state: Guard<'_>) {
+        if state.turn {
+            return;
+        }
+        state.turn = true;
+        let driver = state.driver.clone();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Writes what is there from the task that has made it
+    fn write_now<'a>(&'a self, writer: &dyn TryWrite, mut state: Guard<'a>) {
+        if state.out.is_empty() {
+            return;
+        }
+        let mut out = core::mem::take(&mut state.out);
+        state.owed = 0;
+        state.writing = true;
+        drop(state);
+        self.observe_out(&out);
+        let mut parts = [IoSlice::new(&[]); PARTS];
+        let n = out.parts(&mut parts);
+        let written = writer.try_write(parts.get(..n).unwrap_or_default()).unwrap_or(0);
+        let mut state = self.lock();
+        state.writing = false;
+        state.unsent = state.unsent.saturating_sub(written);
+        out.advance(written);
+        if out.is_empty() && state.out.is_empty() {
+            out.clear();
+            state.out = out;
+            if state.closed.is_some() {
+                self.tell_driver(state);
+            }
+        } else {
+            // The socket is full, or has failed, or somebody has added more: that is the driver's.
+            state.begun = out;
+            self.tell_driver(state);
+        }
+    }
+
+    /// Shows packets on their way out to the hook, if there is one
+    pub(crate) fn observe_out(&self, out: &Out) {
+        if let Some(hook) = &self.options.on_packet {
+            let mut rest = out.small();
+            let (max_code, max) = (usize::MAX, u64::MAX);
+            while let Ok(Ok((packet, len))) = flyrpc_core::fly::RawPacket::decode(rest, max_code, max) {
+                hook(&self.info, crate::Direction::Out, &packet);
+                rest = rest.get(len..).unwrap_or_default();
+            }
+        }
+    }
+
+    /// The body, where it may be kept by reference
+    fn keep<'b>(&self, body: Option<&'b Bytes>) -> Option<&'b Bytes> {
+        // The hook wants packets in one piece.
+        if self.options.on_packet.is_some() { None } else { body }
+    }
+
+    /// Encodes a request; its place is the caller's to wait at
+    pub(crate) fn call(
+        &self,
+        state: &mut State,
+        now: Instant,
+        code: &str,
+        payload: &[u8],
+        shared: Option<&Bytes>,
+        deadline: Instant,
+        waker: &Waker,
+    ) -> Result<u32, Refusal> {
+        let State { conn, zipper, calls, out, unsent, .. } = state;
+        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
+        let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
+        let place = calls.reserve(waker.clone());
+        let before = out.len();
+        match conn.call(now, call, place, &mut out.sink(self.keep(shared))) {
+            Ok(id) => calls.made(place, id),
+            Err(refused) => {
+                calls.release(place, |_| true);
+                return Err(refused.why);
+            }
+        }
+        *unsent += out.len() - before;
+        Ok(place)
+    }
+
+    /// Encodes a message
+    pub(crate) fn notify(
+        &self,
+        state: &mut State,
+        now: Instant,
+        code: &str,
+        payload: &[u8],
+        shared: Option<&Bytes>,
+    ) -> Result<(), Refusal> {
+        let State { conn, zipper, out, unsent, .. } = state;
+        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
+        let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
+        let before = out.len();
+        conn.notify(now, call, &mut out.sink(self.keep(shared))).map_err(|refused| refused.why)?;
+        *unsent += out.len() - before;
+        Ok(())
+    }
+
+    /// Encodes a ping
+    pub(crate) fn ping(
+        &self,
+        state: &mut State,
+        now: Instant,
+        len: usize,
+        deadline: Instant,
+        tag: u32,
+    ) -> Result<CallId, Refusal> {
+        let State { conn, out, unsent, .. } = state;
+        let before = out.len();
+        let id = conn.ping(now, len, deadline, tag, &mut out.sink(None)).map_err(|refused| refused.why)?;
+        *unsent += out.len() - before;
+        Ok(id)
+    }
+
+    /// Encodes the answer to a request
+    pub(crate) fn reply(&self, state: &mut State, token: ReplyToken<Fly>, outcome: &Outcome) {
+        let State { conn, zipper, out, .. } = state;
+        let before = out.len();
+        let result = match outcome {
+            Ok(payload) => match pack(conn, zipper, b"", payload) {
+                Ok(packed) => {
+                    let reply = Reply::ok(packed.payload).meta(packed.zip);
+                    conn.reply(token, reply, &mut out.sink(self.keep(Some(payload))))
+                }
+                Err(_) => conn.reply(token, Reply::error(codes::TOO_LARGE, b""), &mut out.sink(None)),
+            },
+            Err(error) => {
+                conn.reply(token, Reply::error(&error.code, &error.details), &mut out.sink(None))
+            }
+        };
+        if let Err(refused) = result {
+            // The caller is told why it gets nothing else: a code that can't be sent, or an answer longer than it takes.
+            let instead = if matches!(refused.why, Refusal::TooLarge { .. }) {
+                Reply::error(codes::TOO_LARGE, b"")
+            } else {
+                Reply::error(codes::ERROR, b"the handler's error code can't be sent")
+            };
+            if let Err(refused) = conn.reply(refused.back, instead, &mut out.sink(None)) {
+                conn.abandon(refused.back);
+            }
+        }
+        state.count_owed(before);
+    }
+}
+
+impl State {
+    /// What was added to `out` since it had `before` bytes answers the peer
+    pub(crate) fn count_owed(&mut self, before: usize) {
+        let added = self.out.len() - before;
+        self.owed += added;
+        self.unsent += added;
+    }
+
+    /// Acts on everything that the connection has to say, and takes its own packets into the buffer
+    ///
+    /// Gives back whether a ping of the driver's own was lost.
+    pub(crate) fn pump(&mut self, wakers: &mut Vec<Waker>) -> bool {
+        let mut ping_lost = false;
+        while let Some(event) = self.conn.poll_event() {
+            match event {
+                Event::TimedOut { tag: KEEPALIVE, .. } => ping_lost = true,
+                Event::TimedOut { tag, .. } => {
+                    wakers.extend(self.calls.finish(tag, Done::Failed(Error::TimedOut)));
+                }
+                Event::Lost { tag, why, .. } => {
+                    wakers.extend(self.calls.finish(tag, Done::Failed(Error::lost(why))));
+                }
+                Event::Closed { why } => {
+                    self.closed = Some(why);
+                    wakers.append(&mut self.closers);
+                    self.room.wake_all(wakers);
+                    self.requests.end_all(wakers);
+                }
+                // Events of later versions of the core.
+                _ => {}
+            }
+        }
+        self.transmit();
+        ping_lost
+    }
+
+    /// Takes the connection's own packets into the buffer
+    pub(crate) fn transmit(&mut self) {
+        let before = self.out.len();
+        while let Ok(Some(_)) = self.conn.poll_transmit(&mut self.out.sink(None)) {}
+        self.count_owed(before);
+    }
+
+    /// Has it ended, or is it about to?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.conn.state() == Stage::Closed
+    }
+}
+
+/// Code and payload as they are to be sent; what the peer does not take is refused before it is compressed, since the
+/// peer counts what it inflates
+fn pack<'a>(
+    conn: &Connection<Fly, Table<u32>>,
+    zipper: &'a mut Zipper,
+    code: &'a [u8],
+    payload: &'a [u8],
+) -> Result<Packed<'a>, Refusal> {
+    conn.dialect().check_length(payload.len() as u64)?;
+    if conn.dialect().peer().zip {
+        zipper.peer_unzips();
+    }
+    Ok(zipper.pack(code, payload))
+}
+
+/// Those who wait for room in the outgoing buffer, in the order they came
+///
+/// When there is room one of them is woken, who wakes the next when there is still room after its own packet: waking all
+/// would have most of them come for nothing, again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    waiting: VecDeque<(u64, Instant, Waker)>,
+    next: u64,
+    /// Not after the earliest deadline of those who wait; of no meaning while nobody does
+    earliest: Option<Instant>,
+}
+
+impl Room {
+    /// Waits in `ticket`'s place, or takes a ticket at the end of the queue
+    pub(crate) fn wait(&mut self, ticket: &mut Option<u64>, deadline: Instant, waker: &Waker) {
+        if let Some(number) = *ticket
+            && let Some(place) = self.waiting.iter_mut().find(|(known, ..)| *known == number)
+        {
+            place.2.clone_from(waker);
+            return;
+        }
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+        match *ticket {
+            // It was woken, and somebody else was faster: it is still the next.
+            Some(number) => self.waiting.push_front((number, deadline, waker.clone())),
+            None => {
+                self.waiting.push_back((self.next, deadline, waker.clone()));
+                *ticket = Some(self.next);
+                self.next += 1;
+            }
+        }
+    }
+
+    /// Leaves the queue; was it woken before?
+    pub(crate) fn leave(&mut self, ticket: u64) -> bool {
+        match self.waiting.iter().position(|(number, ..)| *number == ticket) {
+            Some(at) => {
+                self.waiting.remove(at);
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// There is room: who is the next?
+    pub(crate) fn wake_next(&mut self) -> Option<Waker> {
+        self.waiting.pop_front().map(|(.., waker)| waker)
+    }
+
+    pub(crate) fn wake_all(&mut self, wakers: &mut Vec<Waker>) {
+        wakers.extend(self.waiting.drain(..).map(|(.., waker)| waker));
+    }
+
+    /// When [`overdue`](Self::overdue) wants to be called
+    pub(crate) fn earliest(&self) -> Instant {
+        if self.waiting.is_empty() { Instant::FAR } else { self.earliest.unwrap_or(Instant::FAR) }
+    }
+
+    /// Wakes those whose deadline has passed
+    pub(crate) fn overdue(&mut self, now: Instant, wakers: &mut Vec<Waker>) {
+        if now < self.earliest() {
+            return;
+        }
+        self.waiting.retain(|(_, deadline, waker)| {
+            let over = *deadline <= now;
+            if over {
+                wakers.push(waker.clone());
+            }
+            !over
+        });
+        self.earliest = self.waiting.iter().map(|(_, deadline, _)| *deadline).min();
+    }
+}
+
+/// Waits for room to send: ready with the lock
+pub(crate) fn poll_room<'a>(
+    link: &'a Link,
+    ticket: &mut Option<u64>,
+    now: Instant,
+    deadline: Instant,
+    waker: &Waker,
+) -> Poll<Result<Guard<'a>, Error>> {
+    use flyrpc_core::Overload;
+
+    let mut state = link.lock();
+    if state.unsent < link.options.send_buffer || state.is_closed() {
+        return Poll::Ready(Ok(state));
+    }
+    if link.options.when_full == Overload::Refuse {
+        return Poll::Ready(Err(Error::Refused(Refusal::NoRoom { need: state.unsent })));
+    }
+    if now >= deadline {
+        return Poll::Ready(Err(Error::TimedOut));
+    }
+    state.room.wait(ticket, deadline, waker);
+    if deadline < state.armed {
+        link.tell_driver(state);
+    }
+    Poll::Pending
+}
+
+/// The one place that reads the clock
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    epoch: std::time::Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "an adapter's clock")]
+    fn start() -> Self {
+        Self { epoch: std::time::Instant::now() }
+    }
+
+    pub(crate) fn now(self) -> Instant {
+        Instant::ZERO + self.epoch.elapsed()
+    }
+
+    /// The same time as the standard library has it
+    pub(crate) fn to_std(self, time: Instant) -> Option<std::time::Instant> {
+        if time == Instant::FAR {
+            return None;
+        }
+        self.epoch.checked_add(core::time::Duration::from_micros(time.as_micros()))
+    }
+}
+
+impl core::fmt::Debug for Link {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Link").field("remote", &self.info.remote).finish_non_exhaustive()
+    }
+}

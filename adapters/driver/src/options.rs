@@ -1,0 +1,176 @@
+//! What client and server can be told alike
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use flyrpc_core::fly::RawPacket;
+use flyrpc_core::fly::zip::ZipMode;
+use flyrpc_core::{CloseReason, Limits, Overload};
+
+use crate::{Info, Peer};
+
+/// Which way a packet goes
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the peer to us
+    In,
+    /// From us to the peer
+    Out,
+}
+
+/// Sees every packet of a connection as it is on the wire: level 1 of FlyRPC's API
+pub(crate) type PacketHook = Arc<dyn Fn(&Info, Direction, &RawPacket<'_>) + Send + Sync>;
+pub(crate) type ConnectHook = Arc<dyn Fn(&Peer) + Send + Sync>;
+pub(crate) type CloseHook = Arc<dyn Fn(&Peer, CloseReason) + Send + Sync>;
+
+/// Settings of a connection
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    pub(crate) zip: ZipMode,
+    pub(crate) write_timeout: Duration,
+    pub(crate) send_buffer: usize,
+    pub(crate) when_full: Overload,
+    pub(crate) owed_buffer: usize,
+    pub(crate) when_owed: Overload,
+    pub(crate) keepalive: Option<(Duration, Duration)>,
+    pub(crate) handler_timeout: Option<Duration>,
+    pub(crate) on_packet: Option<PacketHook>,
+    pub(crate) on_connect: Option<ConnectHook>,
+    pub(crate) on_close: Option<CloseHook>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::new(),
+            zip: ZipMode::Off,
+            write_timeout: Duration::from_secs(30),
+            send_buffer: 4 << 20,
+            when_full: Overload::Wait,
+            owed_buffer: 64 << 20,
+            when_owed: Overload::Wait,
+            keepalive: None,
+            handler_timeout: None,
+            on_packet: None,
+            on_connect: None,
+            on_close: None,
+        }
+    }
+}
+
+impl core::fmt::Debug for Options {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Options")
+            .field("limits", &self.limits)
+            .field("zip", &self.zip)
+            .field("write_timeout", &self.write_timeout)
+            .field("send_buffer", &(self.send_buffer, self.when_full))
+            .field("owed_buffer", &(self.owed_buffer, self.when_owed))
+            .field("keepalive", &self.keepalive)
+            .field("handler_timeout", &self.handler_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Both ends are told the same things in the same words
+macro_rules! common_options {
+    () => {
+        /// Answers requests, and takes messages, of `code` with `handler`
+        ///
+        /// The last handler of a code counts. See [`Router::handle`](crate::Router::handle).
+        pub fn handle<A>(mut self, code: &str, handler: impl crate::Handler<A, crate::Peer>) -> Self {
+            self.router = self.router.handle(code, handler);
+            self
+        }
+
+        /// Adds all handlers and all shared state of a router
+        pub fn router(mut self, router: crate::Router<crate::Peer>) -> Self {
+            self.router = self.router.merge(router);
+            self
+        }
+
+        /// Limits of each connection; [`Limits::new`](crate::Limits::new) by default
+        ///
+        /// Bodies are always taken whole: `Limits::oversize` has no effect here. `Limits::max_unanswered` is how many handlers
+        /// run at a time, and `Limits::overload` says what becomes of a request beyond that.
+        pub fn limits(mut self, limits: crate::Limits) -> Self {
+            self.options.limits = limits.oversize(Default::default());
+            self
+        }
+
+        /// When to compress what is sent; never by default
+        pub fn zip(mut self, mode: crate::ZipMode) -> Self {
+            self.options.zip = mode;
+            self
+        }
+
+        /// How long the peer may take nothing of what is sent before the connection counts as lost; 30 s by default
+        pub fn write_timeout(mut self, timeout: core::time::Duration) -> Self {
+            self.options.write_timeout = timeout;
+            self
+        }
+
+        /// How many bytes may wait to be sent, beside the packet that passes it, and what a caller then does: wait, within
+        /// its deadline, or be refused; 4 MiB and wait by default
+        pub fn send_buffer(mut self, bytes: usize, when_full: crate::Overload) -> Self {
+            (self.options.send_buffer, self.options.when_full) = (bytes.max(1), when_full);
+            self
+        }
+
+        /// How many bytes of requests under way and of answers that the peer has not taken a connection may hold, beside
+        /// the packet that passes it, and what it then does: read no more, or answer requests with `BUSY`; 64 MiB and read no
+        /// more by default
+        pub fn owed_buffer(mut self, bytes: usize, when_full: crate::Overload) -> Self {
+            (self.options.owed_buffer, self.options.when_owed) = (bytes.max(1), when_full);
+            self
+        }
+
+        /// Pings a peer from which nothing has come for `interval`, and takes the connection for lost when nothing comes for
+        /// another `timeout`; off by default
+        ///
+        /// Any packet counts as a sign of life, and a peer that does not know `$ping` answers with an error, which does too.
+        /// This side answers pings however many come, so the settings of the two ends can't fight.
+        pub fn keepalive(mut self, interval: core::time::Duration, timeout: core::time::Duration) -> Self {
+            self.options.keepalive = Some((interval, timeout));
+            self
+        }
+
+        /// How long a handler may take: then it is dropped, and the request answered `TIMEOUT`; for ever by default
+        ///
+        /// Only a handler that awaits something can be dropped.
+        pub fn handler_timeout(mut self, timeout: core::time::Duration) -> Self {
+            self.options.handler_timeout = Some(timeout);
+            self
+        }
+
+        /// Sees every packet of every connection as it is on the wire, both ways: the lowest level of the API
+        ///
+        /// While it is set, large bodies are copied on their way out. The hook must not wait.
+        pub fn on_packet(
+            mut self,
+            hook: impl Fn(&crate::Info, crate::Direction, &crate::RawPacket<'_>) + Send + Sync + 'static,
+        ) -> Self {
+            self.options.on_packet = Some(std::sync::Arc::new(hook));
+            self
+        }
+
+        /// Is told when a connection is there, before anything is read
+        ///
+        /// The hook must not wait; what it starts to send goes first.
+        pub fn on_connect(mut self, hook: impl Fn(&crate::Peer) + Send + Sync + 'static) -> Self {
+            self.options.on_connect = Some(std::sync::Arc::new(hook));
+            self
+        }
+
+        /// Is told when a connection has ended, and why
+        pub fn on_close(
+            mut self,
+            hook: impl Fn(&crate::Peer, crate::CloseReason) + Send + Sync + 'static,
+        ) -> Self {
+            self.options.on_close = Some(std::sync::Arc::new(hook));
+            self
+        }
+    };
+}
+pub(crate) use common_options;

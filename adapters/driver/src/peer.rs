@@ -1,0 +1,506 @@
+//! The other end of a connection, to be called
+
+use core::future::{Future, poll_fn};
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flyrpc_core::fly::{Capabilities, codes};
+use flyrpc_core::{CloseReason, Instant, Refusal, State, Stats};
+
+use crate::calls::Done;
+use crate::lane::MESSAGE;
+use crate::link::{Guard, Link, poll_room};
+use crate::{
+    Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Payload, RemoteError, RequestId,
+    Session, UnreadableReply,
+};
+
+/// The other end of a connection
+///
+/// A cheap clone; every method may be used from any task. Dropping it leaves the connection open: a client ends with its
+/// [`Connected`](crate::Connected), a server's connection with its peer.
+///
+/// What sends is a future that sends nothing until it is polled. Dropping one at any point harms no other: a call that was
+/// sent is cancelled, and the peer is told where it understands.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub(crate) link: Arc<Link>,
+}
+
+/// An answer as it came: FlyRPC's third level, where the code of an answer is the applications' own
+#[derive(Clone, PartialEq, Eq)]
+pub struct Response {
+    /// Empty for success; an error code, or what the peer's application put there
+    pub code: String,
+    /// Payload
+    pub payload: Bytes,
+}
+
+/// Says how long the payload is, never what is in it (P22)
+impl core::fmt::Debug for Response {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let payload = format_args!("{} bytes", self.payload.len());
+        f.debug_struct("Response").field("code", &self.code).field("payload", &payload).finish()
+    }
+}
+
+/// What became of a ping
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// From the call to the answer
+    pub time: Duration,
+    /// Bytes of payload that came back
+    pub len: u64,
+}
+
+impl Peer {
+    /// Calls, and gives the result; for [`Limits::call_timeout`](crate::Limits::call_timeout) at the longest unless
+    /// [`Call::within`] says otherwise
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`].
+    pub fn call<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, Bytes> {
+        self.call_as(code, payload)
+    }
+
+    /// Calls, and decodes the result: `peer.call_as::<Json<Answer>>("code", Json(&question)).await?`
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`], one that does not decode [`Error::UnreadableReply`].
+    pub fn call_as<'a, T: Answer>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, T> {
+        Call {
+            packet: Outgoing::new(&self.link, code, payload.into_payload()),
+            within: None,
+            place: None,
+            over: false,
+            answer: PhantomData,
+        }
+    }
+
+    /// Calls, and gives the answer as it comes, without taking a code for an error
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Remote`].
+    pub fn request<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, Response> {
+        self.call_as(code, payload)
+    }
+
+    /// Sends a request whose answer is only an acknowledgement, and waits for it
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn send_acked<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, ()> {
+        self.call_as(code, payload)
+    }
+
+    /// Sends a message that is not answered: delivered at most once, and never known whether
+    ///
+    /// Ready when it is encoded; it waits only where the outgoing buffer is full.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
+    pub fn send<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Send<'a> {
+        Send { packet: Outgoing::new(&self.link, code, payload.into_payload()), over: false }
+    }
+
+    /// Sends a message now, or not at all
+    ///
+    /// # Errors
+    /// [`Error::Refused`], with [`Refusal::NoRoom`] when the outgoing buffer is full.
+    pub fn try_send<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
+        let payload = payload.into_payload().map_err(Error::Unencodable)?;
+        let mut state = self.link.lock();
+        if state.unsent >= self.link.options.send_buffer && !state.is_closed() {
+            return Err(Error::Refused(Refusal::NoRoom { need: state.unsent }));
+        }
+        self.link.notify(&mut state, self.link.now(), code, payload.as_ref(), payload.shared())?;
+        self.link.encoded(state, false);
+        Ok(())
+    }
+
+    /// Sends `len` bytes that come back, and tells how long that took and how many came
+    ///
+    /// A peer that does not know pings, or takes none so long, answers with an error: fewer bytes come back, which proves
+    /// life as well.
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub fn ping(&self, len: usize, timeout: Duration) -> Ping<'_> {
+        Ping { link: &self.link, len, timeout, sent: None, over: false }
+    }
+
+    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol
+    ///
+    /// # Errors
+    /// [`Error`]
+    pub async fn hello(&self) -> Result<Capabilities, Error> {
+        let ours = Capabilities::ours(&self.link.options.limits).to_list();
+        let response = self.request(codes::HELLO, ours.as_bytes()).await?;
+        let mut state = self.link.lock();
+        if response.code.is_empty() {
+            state.conn.dialect_mut().learn(&response.payload);
+        }
+        Ok(*state.conn.dialect().peer())
+    }
+
+    /// Sends nothing new, waits until all answers owed have been given and received, and ends the connection; by
+    /// `timeout` at the latest
+    ///
+    /// Returns what ended it. Draining begins when this is called, and goes on when the future is dropped. Not for the inside
+    /// of a request's handler: it would wait for the handler's own answer.
+    pub fn drain(&self, timeout: Duration) -> impl Future<Output = CloseReason> + use<> {
+        let mut state = self.link.lock();
+        let now = self.link.now();
+        let deadline = now + timeout;
+        state.conn.drain(now, deadline);
+        state.flush_until = state.flush_until.min(deadline);
+        self.link.tell_driver(state);
+        self.closed()
+    }
+
+    /// Ends the connection at once; calls in flight end with [`Error::Lost`]
+    pub fn close(&self) {
+        let mut state = self.link.lock();
+        state.conn.close();
+        self.link.tell_driver(state);
+    }
+
+    /// Waits until the connection has ended and its socket is closed, and tells what ended it
+    pub fn closed(&self) -> impl Future<Output = CloseReason> + use<> {
+        let link = Arc::clone(&self.link);
+        poll_fn(move |cx| {
+            let mut state = link.lock();
+            match state.closed {
+                Some(why) if state.finished => Poll::Ready(why),
+                _ => {
+                    if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
+                        state.closers.push(cx.waker().clone());
+                    }
+                    Poll::Pending
+                }
+            }
+        })
+    }
+
+    /// How far the connection's life has come
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.link.lock().conn.state()
+    }
+
+    /// The connection's counters
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        *self.link.lock().conn.stats()
+    }
+
+    /// Calls and pings of ours that are not over yet
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.link.lock().conn.in_flight()
+    }
+
+    /// What the peer said of itself in `$hello`
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        *self.link.lock().conn.dialect().peer()
+    }
+
+    /// The connection's number: unique within a server or client
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.link.info.id
+    }
+
+    /// The other end's address, for people
+    #[must_use]
+    pub fn remote(&self) -> &str {
+        &self.link.info.remote
+    }
+
+    /// Typed data of the application's, kept with the connection
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.link.info.session
+    }
+}
+
+impl Caller for Peer {
+    fn info(&self) -> &Info {
+        &self.link.info
+    }
+
+    fn is_cancelled(&self, request: RequestId) -> bool {
+        let state = self.link.lock();
+        if request == MESSAGE { state.is_closed() } else { state.requests.is_cancelled(request) }
+    }
+
+    fn poll_cancelled(&self, request: RequestId, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.link.lock();
+        if request != MESSAGE {
+            return state.requests.poll_cancelled(request, cx.waker());
+        }
+        if state.is_closed() {
+            return Poll::Ready(());
+        }
+        if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
+            state.closers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// What an answer becomes: [`Response`] as it comes, or anything that [`Decode`]s, for which a code is an error
+pub trait Answer: Sized {
+    /// Takes an answer apart
+    ///
+    /// # Errors
+    /// [`Error::Remote`], [`Error::UnreadableReply`]
+    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error>;
+}
+
+impl Answer for Response {
+    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
+        Ok(Self { code, payload })
+    }
+}
+
+impl<T: Decode> Answer for T {
+    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
+        if code.is_empty() {
+            T::decode(&payload).map_err(|error| Error::UnreadableReply(UnreadableReply::Format(error)))
+        } else {
+            Err(RemoteError { code, details: payload.into() }.into())
+        }
+    }
+}
+
+/// A packet that waits for room in the outgoing buffer
+#[derive(Debug)]
+struct Outgoing<'a> {
+    link: &'a Link,
+    code: &'a str,
+    payload: Result<Payload<'a>, FormatError>,
+    deadline: Option<Instant>,
+    ticket: Option<u64>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(link: &'a Link, code: &'a str, payload: Result<Payload<'a>, FormatError>) -> Self {
+        Self { link, code, payload, deadline: None, ticket: None }
+    }
+
+    /// Ready with the lock, the time and the deadline, once there is room
+    fn poll(
+        &mut self,
+        within: Option<Duration>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(Guard<'a>, Instant, Instant), Error>> {
+        if let Err(error) = &self.payload {
+            return Poll::Ready(Err(Error::Unencodable(error.clone())));
+        }
+        let link = self.link;
+        let now = link.now();
+        let deadline = *self.deadline.get_or_insert_with(|| {
+            now + within.unwrap_or_else(|| link.options.limits.get_call_timeout())
+        });
+        let room = ready!(poll_room(link, &mut self.ticket, now, deadline, cx.waker()));
+        Poll::Ready(room.map(|state| (state, now, deadline)))
+    }
+
+    fn payload(&self) -> &Payload<'a> {
+        self.payload.as_ref().unwrap_or(const { &Payload::Borrowed(&[]) })
+    }
+
+    /// The packet is encoded, or was refused: who waits behind it may come
+    fn leave(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let mut state = self.link.lock();
+        let was_woken = state.room.leave(ticket);
+        let has_room = state.unsent < self.link.options.send_buffer;
+        let next = if was_woken && has_room { state.room.wake_next() } else { None };
+        drop(state);
+        if let Some(next) = next {
+            next.wake();
+        }
+    }
+}
+
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A call under way: see [`Peer::call`]
+///
+/// Nothing is sent until it is polled; dropping it then cancels the call.
+#[derive(Debug)]
+#[must_use = "a call is not sent until it is awaited"]
+pub struct Call<'a, T = Bytes> {
+    packet: Outgoing<'a>,
+    within: Option<Duration>,
+    /// Where its outcome will be
+    place: Option<u32>,
+    over: bool,
+    answer: PhantomData<fn() -> T>,
+}
+
+impl<T> Call<'_, T> {
+    /// Gives up after this time, which counts from the first poll
+    pub const fn within(mut self, timeout: Duration) -> Self {
+        self.within = Some(timeout);
+        self
+    }
+
+    fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Result<(String, Bytes), Error>> {
+        let link = self.packet.link;
+        if let Some(place) = self.place {
+            let done = ready!(link.lock().calls.poll(place, cx.waker()));
+            self.place = None;
+            return Poll::Ready(match done {
+                Done::Answer(code, payload) => Ok((code, payload)),
+                Done::Failed(error) => Err(error),
+                Done::Pong(_) => Err(Error::Cancelled),
+            });
+        }
+        let (mut state, now, deadline) = ready!(self.packet.poll(self.within, cx))?;
+        let (code, payload) = (self.packet.code, self.packet.payload());
+        let shared = payload.shared();
+        let place = link.call(&mut state, now, code, payload.as_ref(), shared, deadline, cx.waker())?;
+        self.place = Some(place);
+        let alone = state.conn.in_flight() <= 1 && state.requests.running() == 0;
+        link.encoded(state, alone);
+        self.packet.leave();
+        self.packet.payload = Ok(Payload::Borrowed(&[]));
+        Poll::Pending
+    }
+}
+
+impl<T: Answer> Future for Call<'_, T> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(Err(Error::Cancelled));
+        }
+        let answer = ready!(this.poll_answer(cx));
+        this.over = true;
+        this.packet.leave();
+        Poll::Ready(answer.and_then(|(code, payload)| T::from_answer(code, payload)))
+    }
+}
+
+impl<T> Drop for Call<'_, T> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            release(self.packet.link, place);
+        }
+    }
+}
+
+/// Nobody waits for the call at `place` any more
+fn release(link: &Link, place: u32) {
+    let mut guard = link.lock();
+    let state = &mut *guard;
+    let mut cancelled = false;
+    state.calls.release(place, |call| {
+        cancelled = state.conn.cancel(call).is_some();
+        cancelled
+    });
+    if cancelled && state.conn.poll_timeout().is_some_and(|next| next < state.armed) {
+        // There is a packet that tells the peer.
+        link.tell_driver(guard);
+    }
+}
+
+/// A message under way: see [`Peer::send`]
+#[derive(Debug)]
+#[must_use = "a message is not sent until it is awaited"]
+pub struct Send<'a> {
+    packet: Outgoing<'a>,
+    over: bool,
+}
+
+impl Future for Send<'_> {
+    type Output = Result<(), Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(Err(Error::Cancelled));
+        }
+        let packet = &mut this.packet;
+        let room = ready!(packet.poll(None, cx));
+        this.over = true;
+        let sent = room.and_then(|(mut state, now, _)| {
+            let payload = packet.payload();
+            packet.link.notify(&mut state, now, packet.code, payload.as_ref(), payload.shared())?;
+            packet.link.encoded(state, false);
+            Ok(())
+        });
+        packet.leave();
+        Poll::Ready(sent)
+    }
+}
+
+/// A ping under way: see [`Peer::ping`]
+#[derive(Debug)]
+#[must_use = "a ping is not sent until it is awaited"]
+pub struct Ping<'a> {
+    link: &'a Link,
+    len: usize,
+    timeout: Duration,
+    /// Where its outcome will be, and when it was sent
+    sent: Option<(u32, Instant)>,
+    over: bool,
+}
+
+impl Future for Ping<'_> {
+    type Output = Result<Pong, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        if this.over {
+            return Poll::Ready(Err(Error::Cancelled));
+        }
+        let mut guard = this.link.lock();
+        if let Some((place, start)) = this.sent {
+            let done = ready!(guard.calls.poll(place, cx.waker()));
+            drop(guard);
+            (this.sent, this.over) = (None, true);
+            return Poll::Ready(match done {
+                Done::Pong(len) => Ok(Pong { time: this.link.now() - start, len }),
+                Done::Answer(..) => Err(Error::Cancelled),
+                Done::Failed(error) => Err(error),
+            });
+        }
+        let now = this.link.now();
+        let place = guard.calls.reserve(cx.waker().clone());
+        match this.link.ping(&mut guard, now, this.len, now + this.timeout, place) {
+            Ok(id) => guard.calls.made(place, id),
+            Err(why) => {
+                guard.calls.release(place, |_| true);
+                this.over = true;
+                return Poll::Ready(Err(Error::Refused(why)));
+            }
+        }
+        this.sent = Some((place, now));
+        let alone = guard.conn.in_flight() <= 1 && guard.requests.running() == 0;
+        this.link.encoded(guard, alone);
+        Poll::Pending
+    }
+}
+
+impl Drop for Ping<'_> {
+    fn drop(&mut self) {
+        if let Some((place, _)) = self.sent {
+            release(self.link, place);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What an async runtime gives to connections: sockets, time, tasks
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use crate::Address;
+
+/// An async runtime
+///
+/// `flyrpc-tokio` and `flyrpc-smol` implement it; so can a program for a runtime of its own.
+pub trait Runtime: Send + Sync + 'static {
+    /// A timer that can be set again
+    type Timer: Timer;
+    /// A connected socket
+    type Stream: Transport;
+    /// A listening socket
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// A timer that is not set
+    fn timer() -> Self::Timer;
+
+    /// Runs a task to its end, whatever becomes of its starter
+    fn spawn(task: Task);
+
+    /// Connects a socket
+    fn connect(address: &Address) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// Listens
+    fn listen(address: &Address) -> impl Future<Output = io::Result<Self::Listener>> + Send;
+}
+
+/// What [`Runtime::spawn`] runs
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A timer that can be set again and again
+pub trait Timer: Send + Unpin + 'static {
+    /// Sets it to expire `after` this time from now
+    fn set(&mut self, after: Duration);
+
+    /// Ready once, when the time has passed that was last set; pending while none is set
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+/// A listening socket
+pub trait Listener: Send + 'static {
+    /// What it accepts
+    type Stream: Transport;
+
+    /// The next connection
+    ///
+    /// # Errors
+    /// The system's; the listener goes on.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Self::Stream>>;
+
+    /// Where clients can connect to
+    ///
+    /// # Errors
+    /// The system's
+    fn address(&self) -> io::Result<Address>;
+}
+
+/// A byte stream: what a connection runs over
+pub trait Transport: Send + Unpin + 'static {
+    /// Reads into the spare capacity of `buf`, which it does not enlarge; 0 at the end of the stream
+    ///
+    /// # Errors
+    /// The system's; the connection ends.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>>;
+
+    /// Writes some of the parts, and tells how many bytes
+    ///
+    /// # Errors
+    /// The system's; the connection ends.
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Ends the outgoing direction, after everything that was written
+    ///
+    /// # Errors
+    /// The system's; they are of no interest any more.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// A way to write without waiting from any task, where there is one; `None` by default
+    fn writer(&self) -> Option<Arc<dyn TryWrite>> {
+        None
+    }
+
+    /// The other end, for people; `memory` by default
+    fn remote(&self) -> String {
+        "memory".to_owned()
+    }
+}
+
+/// Writes what a socket takes at once
+pub trait TryWrite: Send + Sync {
+    /// Writes some of the parts, and tells how many bytes
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] when the socket takes nothing now; others are left to the connection's own writes, which
+    /// meet them again.
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+}
