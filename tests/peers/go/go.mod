@@ -1,0 +1,3 @@
+module flyrpc-peer-go
+
+go 1.19
