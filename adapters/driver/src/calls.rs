@@ -22,8 +22,13 @@ pub(crate) enum Done {
 
 #[derive(Debug)]
 enum Place {
-    Free { next: u32 },
-    Waiting { call: Option<CallId>, waker: Waker },
+    Free {
+        next: u32,
+    },
+    Waiting {
+        call: Option<CallId>,
+        waker: Waker,
+    },
     Done(Done),
     /// Nobody waits any more; the connection still has its tag
     Abandoned,

@@ -64,6 +64,8 @@ struct Io<R: Runtime, T: Transport> {
     last_in: Instant,
     /// A ping of the driver's own that nothing was received after
     ping: Option<Instant>,
+    /// The buffers were given back in this poll
+    released: bool,
     ending: Ending,
 }
 
@@ -119,6 +121,7 @@ impl<R: Runtime, T: Transport> Driver<R, T> {
             eof: false,
             last_in: link.now(),
             ping: None,
+            released: false,
             ending: Ending::Not,
         };
         Self { link, io }
@@ -161,6 +164,10 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
                 io.finish(link, state);
                 return Poll::Ready(why);
             }
+        }
+        if core::mem::take(&mut io.released) {
+            // The read that waits has taken a new buffer, which it does not need before something comes.
+            io.inbox.release();
         }
         let again = io.arm(&mut state, link, now, cx);
         if again || io.more || io.defers(&state) {
@@ -255,6 +262,8 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             if let Item::Answer(token, id, outcome) = item {
                 link.reply(&mut state, token, &outcome);
                 state.requests.end(id, &mut self.wakers);
+                // What was held back may have waited for just this.
+                self.more |= state.held;
             }
         }
         state.pump(&mut self.wakers);
@@ -352,9 +361,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 let done = match self.open(link, state, parts, consumed) {
                     Ok((code, payload)) if code.is_empty() => Done::Answer(String::new(), payload),
                     Ok((code, payload)) => Done::Answer(String::from_utf8_lossy(&code).into_owned(), payload),
-                    Err(error) => {
-                        Done::Failed(Error::UnreadableReply(UnreadableReply::Zip(error)))
-                    }
+                    Err(error) => Done::Failed(Error::UnreadableReply(UnreadableReply::Zip(error))),
                 };
                 self.wakers.extend(state.calls.finish(tag, done));
             }
@@ -559,6 +566,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             state.calls.shrink();
             state.requests.shrink();
             (self.items, self.wakers, self.seen) = (Vec::new(), Vec::new(), Vec::new());
+            self.released = true;
         }
     }
 
@@ -630,8 +638,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return state;
             }
             let lingers = why == CloseReason::Drained && !self.eof && state.unsent == 0;
-            self.ending =
-                if lingers { Ending::Lingering((now + LINGER).min(until)) } else { Ending::Over };
+            self.ending = if lingers { Ending::Lingering((now + LINGER).min(until)) } else { Ending::Over };
         }
         if let Ending::Lingering(until) = self.ending {
             // Closing a socket with unread bytes would destroy what the peer has not read yet.
@@ -658,7 +665,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     /// Tells everybody that it is over
     fn finish(&mut self, link: &Arc<Link>, mut state: Guard<'_>) {
         state.finished = true;
-        state.driver = None;
+        (state.driver, state.writer) = (None, None);
         self.batch.clear();
         state.out.clear();
         state.begun.clear();

@@ -58,7 +58,8 @@ impl Inbox {
     /// The next bytes were handled, and are of no interest any more
     pub(crate) fn skip(&mut self, consumed: usize) {
         self.want = 0;
-        bytes::Buf::advance(&mut self.buf, consumed.min(self.buf.len()));
+        let len = self.buf.len();
+        bytes::Buf::advance(&mut self.buf, consumed.min(len));
     }
 
     /// Room for the next read

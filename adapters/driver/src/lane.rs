@@ -71,6 +71,7 @@ pub(crate) fn dispatch(
 pub(crate) struct LaneTask {
     link: Arc<Link>,
     handler: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
+    done: bool,
 }
 
 /// Messages that are handled before other tasks get their turn
@@ -80,7 +81,7 @@ impl LaneTask {
     /// Goes on with the handler of a message; others that come wait for it
     pub(crate) fn start(link: &Arc<Link>, handler: Pin<Box<dyn Future<Output = Outcome> + Send>>) {
         link.lock().lane.running = true;
-        (link.spawn)(Box::pin(Self { link: Arc::clone(link), handler: Some(handler) }));
+        (link.spawn)(Box::pin(Self { link: Arc::clone(link), handler: Some(handler), done: false }));
     }
 }
 
@@ -103,7 +104,10 @@ impl Future for LaneTask {
             } else {
                 drop(state);
             }
-            let Some(message) = next else { return Poll::Ready(()) };
+            let Some(message) = next else {
+                self.done = true;
+                return Poll::Ready(());
+            };
             let handler = dispatch(&self.link, message, cx);
             self.handler = handler;
         }
@@ -115,9 +119,8 @@ impl Future for LaneTask {
 impl Drop for LaneTask {
     /// A runtime that ends drops its tasks: the others of the connection must not wait for this one
     fn drop(&mut self) {
-        let mut state = self.link.lock();
-        if state.lane.running {
-            state.lane = Lane::default();
+        if !self.done {
+            self.link.lock().lane = Lane::default();
         }
     }
 }

@@ -3,17 +3,37 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod calls;
+mod client;
 mod context;
+mod driver;
 mod error;
 mod extensions;
 mod format;
+mod hub;
+mod inbox;
+mod lane;
+mod link;
+mod options;
+mod out;
 mod payload;
+mod peer;
+mod requests;
 mod router;
+mod running;
+pub mod runtime;
+mod server;
+mod sync;
 
 pub use address::{Address, BadAddress};
+pub use client::{Client, Connected};
 pub use context::{Caller, ConnectionId, Context, Info, RequestId};
+pub use driver::Driver;
 pub use error::{Error, FormatError, RemoteError, UnreadableReply};
 pub use extensions::{Extensions, Session};
+pub use flyrpc_core::fly::zip::ZipMode;
+pub use flyrpc_core::fly::{Capabilities, RawPacket, codes};
+pub use flyrpc_core::{CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats};
 #[cfg(feature = "borsh")]
 pub use format::Borsh;
 #[cfg(feature = "json")]
@@ -25,7 +45,10 @@ pub use format::Postcard;
 #[cfg(feature = "protobuf")]
 pub use format::Protobuf;
 pub use format::{Decode, Encode};
+pub use options::Direction;
 pub use payload::{IntoPayload, Payload};
+pub use peer::{Answer, Call, Peer, Ping, Pong, Response, Sending};
 pub use router::{
     Argument, Dispatched, Handler, IntoReply, Outcome, Packet, PanicReport, Request, Route, Router, State,
 };
+pub use server::{Server, ServerHandle};

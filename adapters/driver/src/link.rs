@@ -24,7 +24,7 @@ use crate::out::{Out, PARTS};
 use crate::requests::Requests;
 use crate::runtime::{Task, TryWrite};
 use crate::sync::{Mutex, MutexGuard};
-use crate::{Error, Info, Outcome, Peer, RequestId, Router};
+use crate::{Error, Info, Outcome, Peer, Router};
 
 /// One connection
 pub(crate) struct Link {
@@ -33,7 +33,6 @@ pub(crate) struct Link {
     pub(crate) options: Arc<Options>,
     pub(crate) spawn: fn(Task),
     pub(crate) clock: Clock,
-    pub(crate) writer: Option<Arc<dyn TryWrite>>,
     state: Mutex<State>,
 }
 
@@ -70,6 +69,8 @@ pub(crate) struct State {
     pub(crate) room: Room,
     /// Who waits for the end
     pub(crate) closers: Vec<Waker>,
+    /// The way out for callers, until the end
+    pub(crate) writer: Option<Arc<dyn TryWrite>>,
 }
 
 pub(crate) type Guard<'a> = MutexGuard<'a, State>;
@@ -105,8 +106,9 @@ impl Link {
             finished: false,
             room: Room::default(),
             closers: Vec::new(),
+            writer,
         };
-        Arc::new(Self { info, router, options, spawn, clock: Clock::start(), writer, state: Mutex::new(state) })
+        Arc::new(Self { info, router, options, spawn, clock: Clock::start(), state: Mutex::new(state) })
     }
 
     /// Nothing of the application's runs under the lock, so a poisoned one has not been left half changed
@@ -121,7 +123,7 @@ impl Link {
     /// Something was encoded, by anybody but the driver
     ///
     /// `alone`: nothing else is outstanding, so that waiting for others to add theirs would only cost time.
-    pub(crate) fn encoded(&self, mut state: Guard<'_>, alone: bool) {
+    pub(crate) fn encoded(&self, state: Guard<'_>, alone: bool) {
         if state.turn {
             return;
         }
@@ -132,9 +134,10 @@ impl Link {
         if state.writing {
             return;
         }
-        match &self.writer {
-            Some(writer) if alone => self.write_now(&**writer, state),
-            _ => self.tell_driver(state),
+        if alone && let Some(writer) = state.writer.clone() {
+            self.write_now(&*writer, state);
+        } else {
+            self.tell_driver(state);
         }
     }
 
@@ -186,7 +189,7 @@ impl Link {
         if let Some(hook) = &self.options.on_packet {
             let mut rest = out.small();
             let (max_code, max) = (usize::MAX, u64::MAX);
-            while let Ok(Ok((packet, len))) = flyrpc_core::fly::RawPacket::decode(rest, max_code, max) {
+            while let Ok(Some((packet, len))) = flyrpc_core::fly::RawPacket::decode(rest, max_code, max) {
                 hook(&self.info, crate::Direction::Out, &packet);
                 rest = rest.get(len..).unwrap_or_default();
             }
@@ -272,9 +275,7 @@ impl Link {
                 }
                 Err(_) => conn.reply(token, Reply::error(codes::TOO_LARGE, b""), &mut out.sink(None)),
             },
-            Err(error) => {
-                conn.reply(token, Reply::error(&error.code, &error.details), &mut out.sink(None))
-            }
+            Err(error) => conn.reply(token, Reply::error(&error.code, &error.details), &mut out.sink(None)),
         };
         if let Err(refused) = result {
             // The caller is told why it gets nothing else: a code that can't be sent, or an answer longer than it takes.

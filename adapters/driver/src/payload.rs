@@ -16,6 +16,14 @@ pub enum Payload<'a> {
 }
 
 impl Payload<'_> {
+    /// The bytes, where they are shared
+    pub(crate) const fn shared(&self) -> Option<&Bytes> {
+        match self {
+            Self::Borrowed(_) => None,
+            Self::Shared(bytes) => Some(bytes),
+        }
+    }
+
     /// As bytes that may stay; lent ones are copied
     #[must_use]
     pub fn into_bytes(self) -> Bytes {

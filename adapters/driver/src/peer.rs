@@ -103,8 +103,8 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error::Refused`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
-    pub fn send<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Send<'a> {
-        Send { packet: Outgoing::new(&self.link, code, payload.into_payload()), over: false }
+    pub fn send<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Sending<'a> {
+        Sending { packet: Outgoing::new(&self.link, code, payload.into_payload()), over: false }
     }
 
     /// Sends a message now, or not at all
@@ -305,9 +305,9 @@ impl<'a> Outgoing<'a> {
         }
         let link = self.link;
         let now = link.now();
-        let deadline = *self.deadline.get_or_insert_with(|| {
-            now + within.unwrap_or_else(|| link.options.limits.get_call_timeout())
-        });
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| now + within.unwrap_or_else(|| link.options.limits.get_call_timeout()));
         let room = ready!(poll_room(link, &mut self.ticket, now, deadline, cx.waker()));
         Poll::Ready(room.map(|state| (state, now, deadline)))
     }
@@ -422,12 +422,12 @@ fn release(link: &Link, place: u32) {
 /// A message under way: see [`Peer::send`]
 #[derive(Debug)]
 #[must_use = "a message is not sent until it is awaited"]
-pub struct Send<'a> {
+pub struct Sending<'a> {
     packet: Outgoing<'a>,
     over: bool,
 }
 
-impl Future for Send<'_> {
+impl Future for Sending<'_> {
     type Output = Result<(), Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

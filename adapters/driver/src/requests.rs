@@ -100,13 +100,14 @@ impl Requests {
 
     /// The request was answered, or given up; those who watched it are told
     pub(crate) fn end(&mut self, id: RequestId, wakers: &mut Vec<Waker>) {
+        let free = self.free;
         let Some(place) = self.place(id) else { return };
         place.running = false;
         place.generation = place.generation.wrapping_add(1);
         place.task = None;
         wakers.append(&mut place.watchers);
         let held = place.held;
-        place.next = self.free;
+        place.next = free;
         self.free = id.index;
         self.running -= 1;
         self.held -= held;

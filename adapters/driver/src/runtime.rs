@@ -105,3 +105,70 @@ pub trait TryWrite: Send + Sync {
     /// meet them again.
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 }
+
+#[cfg(unix)]
+pub use socket_file::SocketFile;
+
+#[cfg(unix)]
+mod socket_file {
+    use std::io;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::os::unix::net::UnixStream;
+    use std::path::{Path, PathBuf};
+
+    /// A listening Unix socket's file, which is removed with this
+    ///
+    /// It is known by what it is as well as by its path: another server may have taken the path meanwhile.
+    #[derive(Debug)]
+    pub struct SocketFile {
+        path: PathBuf,
+        identity: Option<(u64, u64)>,
+    }
+
+    impl SocketFile {
+        /// Removes the file that a dead server left at `path`, so that it can be bound; one that answers is left alone
+        ///
+        /// # Errors
+        /// The system's
+        pub fn prepare(path: &Path) -> io::Result<Self> {
+            let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+            let dead = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+            if is_socket && UnixStream::connect(path).is_err_and(dead) {
+                std::fs::remove_file(path)?;
+            }
+            Ok(Self { path: path.to_owned(), identity: None })
+        }
+
+        /// The path was bound
+        #[must_use]
+        pub fn bound(mut self) -> Self {
+            self.identity = identity(&self.path);
+            self
+        }
+
+        /// Where it is
+        #[must_use]
+        pub fn path(&self) -> &Path {
+            &self.path
+        }
+
+        /// Is the file at the path still this one?
+        #[must_use]
+        pub fn is_ours(&self) -> bool {
+            self.identity.is_some() && identity(&self.path) == self.identity
+        }
+    }
+
+    impl Drop for SocketFile {
+        fn drop(&mut self) {
+            if self.is_ours() {
+                let _ = std::fs::remove_file(&self.path);
+            }
+        }
+    }
+
+    /// Device and number of a file; while its socket is open, no other file has the same
+    fn identity(path: &Path) -> Option<(u64, u64)> {
+        std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
+    }
+}

@@ -1,0 +1,123 @@
+//! Connections of a server, or of a client, while they live
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::Waker;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::driver::Driver;
+use crate::link::Link;
+use crate::options::Options;
+use crate::runtime::{Runtime, Transport};
+use crate::{ConnectionId, Info, Peer, Router, Session};
+
+/// Who is connected, and how connections are made
+#[derive(Debug)]
+pub(crate) struct Hub {
+    router: Arc<Router<Peer>>,
+    options: Arc<Options>,
+    pub(crate) max_connections: usize,
+    state: Mutex<HubState>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct HubState {
+    pub(crate) peers: BTreeMap<ConnectionId, Peer>,
+    /// No connection is taken any more
+    pub(crate) stopped: bool,
+    /// Whom to tell when a connection has ended, or when it stops
+    pub(crate) watchers: Vec<Waker>,
+}
+
+/// Connections of the whole process
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Hub {
+    pub(crate) fn new(router: Router<Peer>, options: Options, max_connections: usize) -> Arc<Self> {
+        Arc::new(Self {
+            router: Arc::new(router),
+            options: Arc::new(options),
+            max_connections,
+            state: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HubState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection, unless there are as many as may be, or it is the end
+    pub(crate) fn take<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Option<Peer> {
+        {
+            let state = self.lock();
+            if state.stopped || state.peers.len() >= self.max_connections {
+                return None;
+            }
+        }
+        Some(self.open::<R, T>(transport))
+    }
+
+    /// Takes a connection and lets the runtime drive it
+    pub(crate) fn open<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Peer {
+        let info = Info {
+            id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
+            remote: transport.remote(),
+            session: Session::default(),
+            shared: self.router.shared(),
+        };
+        let id = info.id;
+        let writer = transport.writer();
+        let link = Link::new(info, Arc::clone(&self.router), Arc::clone(&self.options), R::spawn, writer);
+        let peer = Peer { link: Arc::clone(&link) };
+        self.lock().peers.insert(id, peer.clone());
+        if let Some(hook) = &self.options.on_connect {
+            // A panic stays within the connection: others are to be accepted.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&peer)));
+        }
+        let entry = Entry { hub: Arc::downgrade(self), id };
+        let driver = Driver::<R, T>::new(link, transport);
+        R::spawn(Box::pin(async move {
+            // It leaves the list also when the runtime drops this task.
+            let _entry = entry;
+            driver.await;
+        }));
+        peer
+    }
+
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.lock().peers.values().cloned().collect()
+    }
+
+    /// Takes no connection any more
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.stopped = true;
+        let watchers = core::mem::take(&mut state.watchers);
+        drop(state);
+        watchers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().peers.len() >= self.max_connections
+    }
+}
+
+/// A connection's place in the list
+struct Entry {
+    hub: Weak<Hub>,
+    id: ConnectionId,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(hub) = self.hub.upgrade() {
+            let mut state = hub.lock();
+            let peer = state.peers.remove(&self.id);
+            let watchers = core::mem::take(&mut state.watchers);
+            drop(state);
+            drop(peer);
+            watchers.into_iter().for_each(Waker::wake);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Listening
+
+use core::future::{Future, poll_fn};
+use core::marker::PhantomData;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use crate::hub::Hub;
+use crate::options::{Options, common_options};
+use crate::runtime::{Listener, Runtime, Timer, Transport};
+use crate::{Address, ConnectionId, IntoPayload, Overload, Payload, Peer, Router};
+
+/// A server to be: what it answers, and its limits
+#[must_use = "it does nothing until `listen`"]
+pub struct Server<R> {
+    router: Router<Peer>,
+    options: Options,
+    max_connections: usize,
+    when_full: Overload,
+    runtime: PhantomData<fn() -> R>,
+}
+
+/// A running server; it stops, and its connections close, when this is dropped
+#[derive(Debug)]
+pub struct ServerHandle<R> {
+    hub: Arc<Hub>,
+    address: Option<Address>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+/// Connections that a server has before it takes no more
+const MAX_CONNECTIONS: usize = 100_000;
+
+impl<R: Runtime> Server<R> {
+    /// A server that answers nothing
+    pub fn new() -> Self {
+        Self {
+            router: Router::new(),
+            options: Options::default(),
+            max_connections: MAX_CONNECTIONS,
+            when_full: Overload::Refuse,
+            runtime: PhantomData,
+        }
+    }
+
+    common_options!();
+
+    /// Connections at a time, and what becomes of more: they are closed as they come, or wait in the system's queue;
+    /// 100,000 and closed by default
+    pub fn max_connections(mut self, connections: usize, when_full: Overload) -> Self {
+        (self.max_connections, self.when_full) = (connections, when_full);
+        self
+    }
+
+    /// Listens on `host:port`, `tcp://host:port` or `unix:/path`, in a task of its own
+    ///
+    /// Port 0 takes a free one: [`ServerHandle::address`] tells which.
+    ///
+    /// # Errors
+    /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
+    pub async fn listen(self, address: impl ToString) -> io::Result<ServerHandle<R>> {
+        let listener = R::listen(&address.to_string().parse()?).await?;
+        let when_full = self.when_full;
+        let mut handle = self.start();
+        handle.address = Some(listener.address()?);
+        let acceptor = Acceptor::<R> { hub: Arc::clone(&handle.hub), listener, when_full, pause: None };
+        R::spawn(Box::pin(acceptor));
+        Ok(handle)
+    }
+
+    /// Starts without listening: connections come by [`ServerHandle::attach`] only
+    pub fn start(self) -> ServerHandle<R> {
+        let hub = Hub::new(self.router, self.options, self.max_connections);
+        ServerHandle { hub, address: None, runtime: PhantomData }
+    }
+}
+
+impl<R: Runtime> Default for Server<R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R> core::fmt::Debug for Server<R> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Server")
+            .field("router", &self.router)
+            .field("options", &self.options)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Accepts connections until the server stops
+struct Acceptor<R: Runtime> {
+    hub: Arc<Hub>,
+    listener: R::Listener,
+    when_full: Overload,
+    /// After an error: out of descriptors, for example, until others have ended
+    pause: Option<R::Timer>,
+}
+
+/// How long accepting rests after an error
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Connections accepted before other tasks get their turn
+const AT_A_TIME: usize = 64;
+
+impl<R: Runtime> Future for Acceptor<R> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { hub, listener, when_full, pause } = self.get_mut();
+        {
+            let mut state = hub.lock();
+            if state.stopped {
+                return Poll::Ready(());
+            }
+            if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
+                state.watchers.push(cx.waker().clone());
+            }
+        }
+        if let Some(timer) = pause {
+            if timer.poll_expired(cx).is_pending() {
+                return Poll::Pending;
+            }
+            *pause = None;
+        }
+        for _ in 0..AT_A_TIME {
+            if *when_full == Overload::Wait && hub.is_full() {
+                // The end of a connection wakes this task.
+                return Poll::Pending;
+            }
+            match listener.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                // Past the limit it is closed by being dropped.
+                Poll::Ready(Ok(stream)) => drop(hub.take::<R, _>(stream)),
+                Poll::Ready(Err(_)) => {
+                    let mut timer = R::timer();
+                    timer.set(PAUSE);
+                    let expired = timer.poll_expired(cx).is_ready();
+                    *pause = Some(timer);
+                    if !expired {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<R: Runtime> Unpin for Acceptor<R> {}
+
+impl<R> ServerHandle<R> {
+    /// Where it listens; `None` after [`Server::start`]
+    #[must_use]
+    pub const fn local_address(&self) -> Option<&Address> {
+        self.address.as_ref()
+    }
+
+    /// Where it listens, as text that clients can connect to; empty after [`Server::start`]
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Who is connected now, in the order they came
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.hub.peers()
+    }
+
+    /// The connection of this number
+    #[must_use]
+    pub fn peer(&self, id: ConnectionId) -> Option<Peer> {
+        self.hub.lock().peers.get(&id).cloned()
+    }
+
+    /// How many are connected now
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.hub.lock().peers.len()
+    }
+
+    /// Sends a message to everyone who is connected, and tells how many took it
+    ///
+    /// Never waits: one whose buffer is full is passed over, so that a slow reader stalls nobody.
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast<'a>(
+        &self,
+        code: &str,
+        payload: impl IntoPayload<'a>,
+    ) -> Result<usize, crate::FormatError> {
+        let peers = self.peers();
+        Ok(send_to_all(&peers, code, payload.into_payload()?))
+    }
+
+    /// Sends a message to those of these connections that are still there, and tells how many took it
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast_to<'a>(
+        &self,
+        ids: &[ConnectionId],
+        code: &str,
+        payload: impl IntoPayload<'a>,
+    ) -> Result<usize, crate::FormatError> {
+        let peers: Vec<Peer> = {
+            let state = self.hub.lock();
+            ids.iter().filter_map(|id| state.peers.get(id).cloned()).collect()
+        };
+        Ok(send_to_all(&peers, code, payload.into_payload()?))
+    }
+
+    /// Accepts no more, lets every connection drain, and returns when all have ended; by `timeout` at the latest
+    pub async fn shutdown(self, timeout: Duration) {
+        self.hub.stop();
+        let draining: Vec<_> = self.peers().iter().map(|peer| peer.drain(timeout)).collect();
+        for connection in draining {
+            connection.await;
+        }
+    }
+
+    /// Waits until the server was stopped and its last connection has ended: for a program that is a server and nothing
+    /// else
+    pub async fn wait(&self) {
+        poll_fn(|cx| {
+            let mut state = self.hub.lock();
+            if state.stopped && state.peers.is_empty() {
+                return Poll::Ready(());
+            }
+            if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
+                state.watchers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl<R: Runtime> ServerHandle<R> {
+    /// Serves a stream that is connected already; `None` past the limit of connections
+    pub fn attach<T: Transport>(&self, transport: T) -> Option<Peer> {
+        self.hub.take::<R, T>(transport)
+    }
+}
+
+/// How many took it
+fn send_to_all(peers: &[Peer], code: &str, payload: Payload<'_>) -> usize {
+    // One copy for all; a large one is not copied for each either.
+    let payload = payload.into_bytes();
+    peers.iter().filter(|peer| peer.try_send(code, &payload).is_ok()).count()
+}
+
+impl<R> Drop for ServerHandle<R> {
+    fn drop(&mut self) {
+        self.hub.stop();
+        for peer in self.hub.peers() {
+            peer.close();
+        }
+    }
+}

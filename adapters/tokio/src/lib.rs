@@ -1,0 +1,117 @@
+//! FlyRPC clients and servers on tokio
+//!
+//! A server, a client, and calls both ways on one connection:
+//!
+//! ```
+//! use flyrpc_tokio::{Bytes, Client, Context, Error, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = Server::new()
+//!     .handle("echo", |payload: Bytes| payload)
+//!     .handle("greet", |context: Context| async move {
+//!         let name = context.peer().call("name", ()).await?; // the server calls its client
+//!         Ok::<_, Error>(format!("hello, {}", String::from_utf8_lossy(&name)))
+//!     })
+//!     .listen("127.0.0.1:0")
+//!     .await?;
+//!
+//! let client = Client::new().handle("name", || "Ada").connect(server.address()).await?;
+//! assert_eq!(client.call("echo", "hi").await?, "hi");
+//! assert_eq!(client.call("greet", ()).await?, "hello, Ada");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything but sockets, timers and tasks is `flyrpc-driver`'s, and re-exported here.
+
+#![forbid(unsafe_code)]
+
+mod io;
+mod net;
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context as Poller, Poll};
+use core::time::Duration;
+
+use flyrpc_driver::runtime::{Runtime, Task, Timer};
+
+pub use bytes::Bytes;
+pub use flyrpc_driver::*;
+pub use io::Io;
+pub use net::{Listener, Stream};
+
+/// A server to be: what it answers, and its limits
+pub type Server = flyrpc_driver::Server<Tokio>;
+/// A running server; it stops, and its connections close, when this is dropped
+pub type ServerHandle = flyrpc_driver::ServerHandle<Tokio>;
+/// A client to be: what it answers, and its limits
+pub type Client = flyrpc_driver::Client<Tokio>;
+/// Who sent a request, and what else its handler may know
+pub type Context = flyrpc_driver::Context<Peer>;
+/// A request or message: the packet, and who sent it
+pub type Request = flyrpc_driver::Request<Peer>;
+/// Handlers by code, and the data they share
+pub type Router = flyrpc_driver::Router<Peer>;
+
+/// Connects to `host:port`, `tcp://host:port` or `unix:/path` as a client that answers nothing
+///
+/// # Errors
+/// See [`Client::connect`](flyrpc_driver::Client::connect).
+pub async fn connect(address: impl ToString) -> std::io::Result<Connected> {
+    Client::new().connect(address).await
+}
+
+/// The tokio runtime that a task runs in
+///
+/// It needs both of tokio's drivers: `enable_all`, or `enable_io` and `enable_time`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    type Timer = Sleep;
+    type Stream = Stream;
+    type Listener = Listener;
+
+    fn timer() -> Sleep {
+        Sleep(None)
+    }
+
+    fn spawn(task: Task) {
+        drop(tokio::spawn(task));
+    }
+
+    async fn connect(address: &Address) -> std::io::Result<Stream> {
+        Stream::connect(address).await
+    }
+
+    async fn listen(address: &Address) -> std::io::Result<Listener> {
+        Listener::bind(address).await
+    }
+}
+
+/// A timer of tokio's that can be set again
+#[derive(Debug, Default)]
+pub struct Sleep(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl Timer for Sleep {
+    fn set(&mut self, after: Duration) {
+        let now = tokio::time::Instant::now();
+        // What can't be counted is as good as never: thirty years, as tokio has it.
+        let at = now.checked_add(after).unwrap_or_else(|| now + Duration::from_secs(86_400 * 365 * 30));
+        match &mut self.0 {
+            Some(sleep) => sleep.as_mut().reset(at),
+            None => self.0 = Some(Box::pin(tokio::time::sleep_until(at))),
+        }
+    }
+
+    fn poll_expired(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
+        let Some(sleep) = &mut self.0 else { return Poll::Pending };
+        let expired = sleep.as_mut().poll(cx);
+        if expired.is_ready() {
+            self.0 = None;
+        }
+        expired
+    }
+}

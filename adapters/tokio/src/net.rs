@@ -1,0 +1,198 @@
+//! TCP and Unix sockets
+
+use core::task::{Context, Poll, ready};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use flyrpc_driver::Address;
+#[cfg(unix)]
+use flyrpc_driver::runtime::SocketFile;
+use flyrpc_driver::runtime::{Transport, TryWrite};
+use socket2::SockRef;
+use tokio::net::tcp;
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream, unix};
+
+use crate::io::poll_read;
+
+/// A connected socket
+#[derive(Debug)]
+pub struct Stream {
+    halves: Halves,
+    remote: String,
+}
+
+#[derive(Debug)]
+enum Halves {
+    Tcp(tcp::OwnedReadHalf, Arc<TcpWriter>),
+    #[cfg(unix)]
+    Unix(unix::OwnedReadHalf, Arc<UnixWriter>),
+}
+
+#[derive(Debug)]
+struct TcpWriter(tcp::OwnedWriteHalf);
+
+#[cfg(unix)]
+#[derive(Debug)]
+struct UnixWriter(unix::OwnedWriteHalf);
+
+impl Stream {
+    pub(crate) async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(host) => Self::tcp(TcpStream::connect(host.as_str()).await?),
+            #[cfg(unix)]
+            Address::Unix(path) => Ok(Self::unix(UnixStream::connect(path).await?)),
+            _ => Err(io::Error::new(ErrorKind::Unsupported, format!("{address}: not on this system"))),
+        }
+    }
+
+    fn tcp(stream: TcpStream) -> io::Result<Self> {
+        // Packets are written in batches already; waiting for more would only delay answers.
+        stream.set_nodelay(true)?;
+        let remote = stream.peer_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string());
+        let (read, write) = stream.into_split();
+        Ok(Self { halves: Halves::Tcp(read, Arc::new(TcpWriter(write))), remote })
+    }
+
+    #[cfg(unix)]
+    fn unix(stream: UnixStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self { halves: Halves::Unix(read, Arc::new(UnixWriter(write))), remote: "unix".to_owned() }
+    }
+}
+
+impl TryFrom<TcpStream> for Stream {
+    type Error = io::Error;
+
+    fn try_from(stream: TcpStream) -> io::Result<Self> {
+        Self::tcp(stream)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::unix(stream)
+    }
+}
+
+/// Both kinds of socket do the same
+macro_rules! on_halves {
+    ($halves:expr, $read:pat, $write:pat => $what:expr) => {
+        match $halves {
+            Halves::Tcp($read, $write) => $what,
+            #[cfg(unix)]
+            Halves::Unix($read, $write) => $what,
+        }
+    };
+}
+
+impl Transport for Stream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        on_halves!(&mut self.halves, read, _ => poll_read(read, cx, buf))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        loop {
+            let written = on_halves!(&self.halves, _, write => {
+                let stream = write.0.as_ref();
+                ready!(stream.poll_write_ready(cx))?;
+                stream.try_write_vectored(parts)
+            });
+            match written {
+                // It was not ready after all, and says when it is.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(on_halves!(&self.halves, _, write => {
+            SockRef::from(write.0.as_ref()).shutdown(Shutdown::Write)
+        }))
+    }
+
+    fn writer(&self) -> Option<Arc<dyn TryWrite>> {
+        Some(match &self.halves {
+            Halves::Tcp(_, write) => Arc::<TcpWriter>::clone(write),
+            #[cfg(unix)]
+            Halves::Unix(_, write) => Arc::<UnixWriter>::clone(write),
+        })
+    }
+
+    fn remote(&self) -> String {
+        self.remote.clone()
+    }
+}
+
+impl TryWrite for TcpWriter {
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(parts)
+    }
+}
+
+#[cfg(unix)]
+impl TryWrite for UnixWriter {
+    fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(parts)
+    }
+}
+
+/// A listening socket
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    pub(crate) async fn bind(address: &Address) -> io::Result<Self> {
+        let socket = match address {
+            Address::Tcp(host) => Socket::Tcp(TcpListener::bind(host.as_str()).await?),
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let file = SocketFile::prepare(path)?;
+                let listener = UnixListener::bind(path)?;
+                Socket::Unix(listener, file.bound())
+            }
+            _ => {
+                return Err(io::Error::new(ErrorKind::Unsupported, format!("{address}: not on this system")));
+            }
+        };
+        Ok(Self { socket })
+    }
+}
+
+impl flyrpc_driver::runtime::Listener for Listener {
+    type Stream = Stream;
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
+        Poll::Ready(match &self.socket {
+            Socket::Tcp(listener) => {
+                ready!(listener.poll_accept(cx)).and_then(|(stream, _)| Stream::tcp(stream))
+            }
+            #[cfg(unix)]
+            Socket::Unix(listener, _) => {
+                ready!(listener.poll_accept(cx)).map(|(stream, _)| Stream::unix(stream))
+            }
+        })
+    }
+
+    fn address(&self) -> io::Result<Address> {
+        match &self.socket {
+            Socket::Tcp(listener) => Ok(listener.local_addr()?.into()),
+            #[cfg(unix)]
+            Socket::Unix(_, file) => Ok(Address::Unix(file.path().to_owned())),
+        }
+    }
+}
