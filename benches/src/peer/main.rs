@@ -1,0 +1,83 @@
+//! One process of a measurement over TCP loopback: a server that echoes, or a client that loads it
+//!
+//! * `flyrpc-bench-peer server --peer=NAME`
+//! * `flyrpc-bench-peer client --peer=NAME --addr=A --payload=N --conc=C --warm-ms=W --time-ms=T --conns=K`
+//!
+//! `flyrpc-compare` and `flyrpc-idle` start such processes in pairs; what they say to each other is in
+//! `kit/session.rs`.
+
+mod figures;
+mod kit;
+mod on_smol;
+mod on_threads;
+mod on_tokio;
+mod raw;
+
+use core::fmt::Display;
+use std::alloc::System;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use stats_alloc::StatsAlloc;
+
+use kit::{Calls, Failure, Load, OnTokio, run_client};
+use on_smol::OnSmol;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = kit::ALLOCATIONS;
+
+/// A server that echoes, or a client that loads it; started by flyrpc-compare and flyrpc-idle
+#[derive(Parser)]
+enum Side {
+    /// Says `LISTEN port`; answers each line `stat`; ends on `quit`
+    Server {
+        #[arg(long)]
+        peer: Name,
+    },
+    /// Says `READY`; measures on a line; ends on the next
+    Client {
+        #[arg(long)]
+        peer: Name,
+        #[command(flatten)]
+        load: Load,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    RawTokio,
+    Flyrpc,
+    FlyrpcSmol,
+    FlyrpcBlocking,
+}
+
+fn main() -> ExitCode {
+    let done = match Side::parse() {
+        Side::Server { peer } => match peer {
+            Name::RawTokio => raw::serve(),
+            Name::Flyrpc => on_tokio::serve(),
+            Name::FlyrpcSmol => on_smol::serve(),
+            Name::FlyrpcBlocking => on_threads::serve(),
+        },
+        Side::Client { peer, load } => match peer {
+            Name::RawTokio => run_client::<OnTokio, raw::Window>(load),
+            Name::Flyrpc => run_client::<OnTokio, Calls<OnTokio, on_tokio::Fly>>(load),
+            Name::FlyrpcSmol => run_client::<OnSmol, Calls<OnSmol, on_smol::Fly>>(load),
+            Name::FlyrpcBlocking => on_threads::run_client(load),
+        },
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("flyrpc-bench-peer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The port of an address that ends with one
+fn port_of(address: &impl Display) -> Result<u16, Failure> {
+    let address = address.to_string();
+    let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+    port.ok_or_else(|| format!("{address} has no port").into())
+}
