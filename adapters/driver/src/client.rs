@@ -57,7 +57,7 @@ impl<R: Runtime> Client<R> {
                 Poll::Pending if timer.poll_expired(cx).is_ready() => {
                     Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
                 }
-                polled => polled,
+                polled @ (Poll::Ready(_) | Poll::Pending) => polled,
             })
             .await?
         };

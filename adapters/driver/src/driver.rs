@@ -5,11 +5,12 @@
 
 use core::future::Future;
 use core::ops::Range;
+use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Context as Poller, Poll, Waker};
 use core::time::Duration;
 use std::io::IoSlice;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -623,7 +624,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 CloseReason::Drained | CloseReason::PeerClosed | CloseReason::CutShort => {
                     Ending::Flushing(state.flush_until.min(now + link.options.write_timeout))
                 }
-                _ => Ending::Over,
+                CloseReason::Local
+                | CloseReason::DrainDeadline
+                | CloseReason::Protocol(_)
+                | CloseReason::Transport(_)
+                | _ => Ending::Over,
             };
         }
         if let Ending::Flushing(until) = self.ending {

@@ -203,6 +203,7 @@ impl Link {
     }
 
     /// Encodes a request; its place is the caller's to wait at
+    #[expect(clippy::too_many_arguments, reason = "a call, and who waits for it")]
     pub(crate) fn call(
         &self,
         state: &mut State,
