@@ -9,12 +9,14 @@ use bytes::{Bytes, BytesMut};
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     buf: BytesMut,
+    /// The buffer before, which may be free again when this one is used up
+    spare: BytesMut,
     /// How long `buf` must be before there is anything to handle
     want: usize,
     /// Bytes to read at a time
     chunk: usize,
-    /// What is being read is a large packet, in a buffer of its own
-    exact: bool,
+    /// What was read last is a large packet, in a buffer of its own
+    own: bool,
 }
 
 /// First read of a connection, in bytes: an idle connection that has said little holds little
@@ -23,12 +25,12 @@ const FIRST: usize = 512;
 const LARGEST: usize = 64 << 10;
 /// Packets longer than this are read into a buffer of their own
 const OWN_BUFFER: usize = 64 << 10;
-/// Read behind a large packet, where another is to be expected: enough for its head
-const HEAD: usize = 4 << 10;
+/// Read behind a large packet, where another is to be expected: enough for its head, and little to copy
+const HEAD: usize = 8 << 10;
 /// A buffer with less room than this is replaced before the next read
 const LEAST: usize = 128;
 /// A header is believed this many times as much as has really come (P17)
-const TRUST: usize = 16;
+const TRUST: usize = 128;
 
 impl Inbox {
     pub(crate) fn data(&self) -> &[u8] {
@@ -47,9 +49,9 @@ impl Inbox {
 
     /// The next bytes were handled; a slice of them goes on living
     pub(crate) fn take(&mut self, consumed: usize) -> Bytes {
-        self.want = 0;
+        self.handled(consumed);
         let taken = self.buf.split_to(consumed.min(self.buf.len())).freeze();
-        if self.exact && self.buf.is_empty() {
+        if self.own && self.buf.is_empty() {
             self.buf = BytesMut::new();
         }
         taken
@@ -57,39 +59,57 @@ impl Inbox {
 
     /// The next bytes were handled, and are of no interest any more
     pub(crate) fn skip(&mut self, consumed: usize) {
-        self.want = 0;
+        self.handled(consumed);
         let len = self.buf.len();
         bytes::Buf::advance(&mut self.buf, consumed.min(len));
+    }
+
+    const fn handled(&mut self, consumed: usize) {
+        self.want = 0;
+        self.own = consumed > OWN_BUFFER;
     }
 
     /// Room for the next read
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         let len = self.buf.len();
         if self.want > OWN_BUFFER {
-            let trusted = self.want.min(TRUST * len.max(HEAD));
+            let trusted = self.want.min(TRUST * len.max(FIRST));
             if self.buf.capacity() < trusted {
                 let mut own = BytesMut::with_capacity(trusted);
                 own.extend_from_slice(&self.buf);
                 self.buf = own;
             }
-            self.exact = true;
-        } else {
-            if self.exact && len == 0 {
-                self.chunk = HEAD;
+        } else if self.own && len == 0 {
+            if self.buf.capacity() == 0 {
+                self.buf = BytesMut::with_capacity(HEAD);
             }
-            self.exact = false;
+        } else {
             let missing = self.want.saturating_sub(len).max(LEAST);
             if self.buf.capacity() - len < missing {
-                self.buf.reserve(self.chunk.max(FIRST).max(missing));
+                self.replace(self.chunk.max(FIRST).max(missing));
             }
         }
         &mut self.buf
     }
 
+    /// Makes room for `more` bytes behind those that are there; in memory that was used before, where that is free again
+    fn replace(&mut self, more: usize) {
+        if self.buf.try_reclaim(more) {
+            return;
+        }
+        let need = self.buf.len() + more;
+        self.spare.clear();
+        if !self.spare.try_reclaim(need) {
+            self.spare = BytesMut::with_capacity(need);
+        }
+        self.spare.extend_from_slice(&self.buf);
+        core::mem::swap(&mut self.buf, &mut self.spare);
+    }
+
     /// `n` bytes were read into [`room`](Self::room)
     pub(crate) fn filled(&mut self, n: usize) {
         let full = self.buf.len() == self.buf.capacity();
-        if full && !self.exact && n >= self.chunk.max(FIRST) / 2 {
+        if full && self.want <= OWN_BUFFER && !self.own && n >= self.chunk.max(FIRST) / 2 {
             self.chunk = (self.chunk.max(FIRST) * 8).min(LARGEST);
         }
     }
@@ -101,7 +121,7 @@ impl Inbox {
 
     /// Is there memory that an idle connection need not keep?
     pub(crate) fn can_release(&self) -> bool {
-        self.buf.is_empty() && self.buf.capacity() > 0
+        self.buf.is_empty() && self.buf.capacity() + self.spare.capacity() > 0
     }
 
     pub(crate) fn release(&mut self) {
