@@ -61,6 +61,8 @@ struct Io<R: Runtime, T: Transport> {
     own_turn: bool,
     /// The inbox holds more than was handled
     more: bool,
+    /// Why packets are left unhandled
+    held: Held,
     eof: bool,
     last_in: Instant,
     /// A ping of the driver's own that nothing was received after
@@ -68,6 +70,17 @@ struct Io<R: Runtime, T: Transport> {
     /// The buffers were given back in this poll
     released: bool,
     ending: Ending,
+}
+
+/// Why packets are left unhandled until something makes way
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// They are not
+    Not,
+    /// Too much waits to be sent, or for handlers: [`take_more`] tells
+    Owed,
+    /// As many handlers run as may
+    Handlers,
 }
 
 /// How far the end of a connection has come
@@ -119,6 +132,7 @@ impl<R: Runtime, T: Transport> Driver<R, T> {
             woken: 0,
             own_turn: false,
             more: false,
+            held: Held::Not,
             eof: false,
             last_in: link.now(),
             ping: None,
@@ -171,7 +185,10 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
             io.inbox.release();
         }
         let again = io.arm(&mut state, link, now, cx);
-        if again || io.more || io.defers(&state) {
+        // What was encoded, or made way, while the lock was free, by those who knew of this poll.
+        let unsent = !(state.writing || state.out.is_empty() && state.begun.is_empty());
+        let freed = io.held != Held::Not && !state.held;
+        if again || unsent || freed || io.more || io.defers(&state) {
             io.own_turn = true;
             cx.waker().wake_by_ref();
         } else {
@@ -198,7 +215,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return state;
             }
             state = self.flush(link, state, now, cx);
-            if self.more || self.eof || state.held || state.closed.is_some() {
+            if self.held == Held::Owed && take_more(link, &state).is_some() {
+                // What held it back has been sent.
+                continue;
+            }
+            if self.more || self.eof || self.held != Held::Not || state.closed.is_some() {
                 return state;
             }
             if round == ROUNDS {
@@ -227,6 +248,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 }
             }
         }
+        self.more = true;
         state
     }
 
@@ -264,7 +286,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 link.reply(&mut state, token, &outcome);
                 state.requests.end(id, &mut self.wakers);
                 // What was held back may have waited for just this.
-                self.more |= state.held;
+                self.more |= self.held == Held::Handlers;
             }
         }
         state.pump(&mut self.wakers);
@@ -278,7 +300,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
 
     /// Takes packets from the inbox; what needs the application's code becomes an item
     fn decode(&mut self, link: &Link, state: &mut State, now: Instant) {
-        (self.more, state.held) = (false, false);
+        (self.more, self.held, state.held) = (false, Held::Not, false);
         let mut left = BATCH;
         while self.inbox.is_ready() {
             if left == 0 {
@@ -287,7 +309,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             }
             left -= 1;
             let Some(busy) = take_more(link, state) else {
-                state.held = true;
+                (self.held, state.held) = (Held::Owed, true);
                 return;
             };
             let data = self.inbox.data();
@@ -305,7 +327,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     let before = state.out.len();
                     state.transmit();
                     if state.out.len() == before {
-                        state.held = true;
+                        (self.held, state.held) = (Held::Handlers, true);
                         return;
                     }
                     continue;

@@ -99,11 +99,7 @@ impl Future for LaneTask {
             let mut state = self.link.lock();
             let next = state.lane.pop();
             state.lane.running = next.is_some();
-            if state.held {
-                self.link.tell_driver(state);
-            } else {
-                drop(state);
-            }
+            self.link.made_way(state);
             let Some(message) = next else {
                 self.done = true;
                 return Poll::Ready(());

@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub(crate) writing: bool,
     /// The driver will come, and write
     pub(crate) turn: bool,
-    /// The driver leaves packets unhandled until handlers have made progress
+    /// The driver leaves packets unhandled until a handler has made progress, which clears this and tells the driver
     pub(crate) held: bool,
     pub(crate) driver: Option<Waker>,
     /// When the driver's timer expires
@@ -151,6 +151,13 @@ impl Link {
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
+        }
+    }
+
+    /// A handler has made progress, for which the driver may wait
+    pub(crate) fn made_way(&self, mut state: Guard<'_>) {
+        if core::mem::take(&mut state.held) {
+            self.tell_driver(state);
         }
     }
 

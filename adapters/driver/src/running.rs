@@ -42,7 +42,7 @@ impl Running {
         }
         state.requests.end(self.id, &mut wakers);
         if state.held {
-            self.link.tell_driver(state);
+            self.link.made_way(state);
         } else {
             let alone = state.requests.running() == 0 && state.conn.in_flight() == 0;
             self.link.encoded(state, alone);
