@@ -237,6 +237,8 @@ fn p22_format_errors_quote_nothing() {
     errors.push(refused::<Postcard<Quotes>>(Postcard(&word).encode().unwrap()));
     errors.push(refused::<Protobuf<Inner>>(&b"\x0a\x09\x12\x07hunter\xff"[..]));
     errors.push(refused::<Protobuf<Inner>>(&b"\xca\xa7\x0fhunter2"[..]));
+    // A key of 31337000000000
+    errors.push(refused::<Protobuf<Inner>>(&b"\x80\xb4\x83\xb6\x83\x90\x07"[..]));
     errors.push(refused::<String>(&b"hunter2\xff"[..]));
     errors.push(Json(Quotes).encode().unwrap_err());
     errors.push(MsgPack(Quotes).encode().unwrap_err());
