@@ -128,7 +128,7 @@ impl Calls {
     }
 
     /// Places in use
-    #[cfg(test)]
+    #[cfg(feature = "_test")]
     pub(crate) fn in_use(&self) -> usize {
         self.places.iter().filter(|place| !matches!(place, Place::Free { .. })).count()
     }

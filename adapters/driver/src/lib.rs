@@ -12,6 +12,8 @@ mod extensions;
 mod format;
 mod hub;
 mod inbox;
+#[cfg(feature = "_test")]
+mod internals;
 mod lane;
 mod link;
 mod options;
@@ -45,6 +47,8 @@ pub use format::Postcard;
 #[cfg(feature = "protobuf")]
 pub use format::Protobuf;
 pub use format::{Decode, Encode};
+#[cfg(feature = "_test")]
+pub use internals::Internals;
 pub use options::Direction;
 pub use payload::{IntoPayload, Payload};
 pub use peer::{Answer, Call, Peer, Ping, Pong, Response, Sending};

@@ -408,6 +408,11 @@ impl Room {
         }
     }
 
+    #[cfg(feature = "_test")]
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// There is room: who is the next?
     pub(crate) fn wake_next(&mut self) -> Option<Waker> {
         self.waiting.pop_front().map(|(.., waker)| waker)
