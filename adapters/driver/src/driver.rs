@@ -399,6 +399,10 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                         let id = state.requests.start(token.key(), payload.len(), deadline);
                         let flag = Flag::REQUEST.with(zip, 0);
                         let packet = Packet { flag, sequence: token.key(), code, payload };
+                        if self.items.capacity() == 0 {
+                            // Many connections never have more at a time.
+                            self.items.reserve_exact(1);
+                        }
                         self.items.push(Item::Request(packet, token, id, deadline));
                         return;
                     }

@@ -20,7 +20,7 @@ pub(crate) struct Inbox {
 }
 
 /// First read of a connection, in bytes: an idle connection that has said little holds little
-const FIRST: usize = 512;
+const FIRST: usize = 256;
 /// A read grows to this much while there is as much to read
 const LARGEST: usize = 64 << 10;
 /// Packets longer than this are read into a buffer of their own

@@ -51,7 +51,7 @@ pub use format::{Decode, Encode};
 pub use internals::Internals;
 pub use options::Direction;
 pub use payload::{IntoPayload, Payload};
-pub use peer::{Answer, Call, Peer, Ping, Pong, Response, Sending};
+pub use peer::{Ack, Answer, Call, Peer, Ping, Pong, Response, Sending};
 pub use router::{
     Argument, Dispatched, Handler, IntoReply, Outcome, Packet, PanicReport, Request, Route, Router, State,
 };

@@ -93,7 +93,7 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error`]
-    pub fn send_acked<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, ()> {
+    pub fn send_acked<'a>(&'a self, code: &'a str, payload: impl IntoPayload<'a>) -> Call<'a, Ack> {
         self.call_as(code, payload)
     }
 
@@ -266,6 +266,16 @@ pub trait Answer: Sized {
 impl Answer for Response {
     fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
         Ok(Self { code, payload })
+    }
+}
+
+/// The peer has acknowledged a request: its handler is done; what it gave back is passed over
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack;
+
+impl Answer for Ack {
+    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
+        Bytes::from_answer(code, payload).map(|_| Self)
     }
 }
 

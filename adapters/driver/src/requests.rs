@@ -79,6 +79,10 @@ impl Requests {
             (place.held, place.deadline) = (held, deadline);
             return RequestId { index, generation: place.generation };
         }
+        if self.places.capacity() == 0 {
+            // Many connections never have more at a time.
+            self.places.reserve_exact(1);
+        }
         self.places.push(Place {
             generation: 0,
             next: NONE,
