@@ -8,13 +8,15 @@ use flyrpc_core::fly::zip::Unzip;
 pub(crate) struct Inbox {
     pub(crate) buf: RecvBuf<Vec<u8>>,
     pub(crate) unzip: Unzip,
+    /// Nothing was read since the last ping of our own
+    pub(crate) pinged: bool,
     /// The peer has closed its direction
     pub(crate) ended: bool,
 }
 
 impl Inbox {
     pub(crate) fn new() -> Self {
-        Self { buf: RecvBuf::new(vec![0; SMALL]), unzip: Unzip::new(), ended: false }
+        Self { buf: RecvBuf::new(vec![0; SMALL]), unzip: Unzip::new(), pinged: false, ended: false }
     }
 
     /// Room for the next read

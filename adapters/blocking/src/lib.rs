@@ -3,54 +3,85 @@
 //! A server, a client, and calls both ways on one connection:
 //!
 //! ```
-//! use flyrpc_blocking::{Client, Server};
+//! use flyrpc_blocking::{Bytes, Client, Context, Error, Server};
 //!
 //! let server = Server::new()
-//!     .handle("echo", |request| request.payload().to_vec())
-//!     .handle("greet", |request| {
-//!         let name = request.peer().call("name", b"")?; // the server calls its client
-//!         Ok(format!("hello, {}", String::from_utf8_lossy(&name)))
+//!     .handle("echo", |payload: Bytes| payload)
+//!     .handle("greet", |context: Context| {
+//!         let name = context.peer().call("name", ())?; // the server calls its client
+//!         Ok::<_, Error>(format!("hello, {}", String::from_utf8_lossy(&name)))
 //!     })
 //!     .listen("127.0.0.1:0")?;
 //!
-//! let client = Client::new().handle("name", |_| "Ada").connect(server.address())?;
-//! assert_eq!(client.call("echo", b"hi")?, b"hi");
-//! assert_eq!(client.call("greet", b"")?, b"hello, Ada");
+//! let client = Client::new().handle("name", || "Ada").connect(server.address())?;
+//! assert_eq!(client.call("echo", "hi")?, "hi");
+//! assert_eq!(client.call("greet", ())?, "hello, Ada");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! [`Client::connect`] gives a [`Connected`], which is a [`Peer`] that closes when it is dropped; handlers get the
-//! [`Peer`] at the other end with each [`Request`]. All of a `Peer`'s methods may be used from any number of threads at
-//! once.
+//! [`Peer`] at the other end with their [`Context`]. All of a `Peer`'s methods may be used from any number of threads at
+//! once. Handlers, payloads, formats and errors are `flyrpc-driver`'s, the same as on any async runtime, and re-exported
+//! here.
 //!
 //! # Threads and order
 //!
 //! Each connection has one thread that reads. A request's handler runs on the thread that read it, after another thread
-//! has taken over the reading, so handlers may block, and may call back as deep as requests may run at a time. Requests run at the same time as
-//! each other, [`Limits::max_unanswered`] of them at the most (64 by default; more are answered `BUSY`). Messages without
-//! a response run one at a time, in the order they came.
+//! has taken over the reading, so handlers may block, and may call back as deep as requests may run at a time. An `async`
+//! handler is driven to its end on that thread as well. Requests run at the same time as each other,
+//! [`Limits::max_unanswered`] of them at the most (64 by default; more are answered `BUSY`). Messages without a response
+//! run one at a time, in the order they came.
 //!
 //! # Addresses
 //!
 //! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`.
 
-mod address;
+#![forbid(unsafe_code)]
+
+mod alarm;
 mod client;
-mod error;
 mod inbox;
 mod link;
+mod options;
 mod peer;
-mod router;
+mod requests;
 mod server;
 mod stream;
 mod worker;
 
-pub use address::{Address, BadAddress};
+pub use bytes::Bytes;
 pub use client::{Client, Connected};
-pub use error::{Error, RemoteError, UnreadableReply};
-pub use flyrpc_core::fly::zip::ZipMode;
-pub use flyrpc_core::fly::{Capabilities, codes};
-pub use flyrpc_core::{CloseReason, Limits, Overload, Refusal, State, Stats};
-pub use peer::{Peer, PendingCall, Pong, Response};
-pub use router::{IntoReply, Request};
+#[cfg(feature = "borsh")]
+pub use flyrpc_driver::Borsh;
+#[cfg(feature = "json")]
+pub use flyrpc_driver::Json;
+#[cfg(feature = "msgpack")]
+pub use flyrpc_driver::MsgPack;
+#[cfg(feature = "postcard")]
+pub use flyrpc_driver::Postcard;
+#[cfg(feature = "protobuf")]
+pub use flyrpc_driver::Protobuf;
+pub use flyrpc_driver::{
+    Address, Answer, Argument, BadAddress, Caller, Capabilities, CloseReason, ConnectionId, Decode,
+    Direction, Encode, Error, Extensions, FormatError, Handler, Info, IntoPayload, IntoReply, Limits, Loss,
+    Outcome, Overload, Packet, PanicReport, Payload, Pong, ProtocolError, RawPacket, Refusal, RemoteError,
+    RequestId, Response, Session, Stage, State, Stats, UnreadableReply, ZipMode, codes,
+};
+pub use peer::{Peer, PendingCall};
 pub use server::{Server, ServerHandle};
+pub use stream::Stream;
+
+/// Who sent a request, and what else its handler may know
+pub type Context = flyrpc_driver::Context<Peer>;
+/// A request or message: the packet, and who sent it
+pub type Request = flyrpc_driver::Request<Peer>;
+/// Handlers by code, and the data they share
+pub type Router = flyrpc_driver::Router<Peer>;
+
+/// Connects to `host:port`, `tcp://host:port` or `unix:/path` as a client that answers nothing
+///
+/// # Errors
+/// See [`Client::connect`].
+pub fn connect(address: impl ToString) -> std::io::Result<Connected> {
+    Client::new().connect(address)
+}

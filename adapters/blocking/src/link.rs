@@ -5,51 +5,32 @@
 //! what the socket takes at once; the rest goes to a writer thread that is started when it is first needed. The reader
 //! never writes, so that both directions make progress when a peer is slow.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::task::Waker;
 use core::time::Duration;
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use flyrpc_core::fly::Fly;
-use flyrpc_core::fly::zip::{Packed, ZipMode, Zipper};
-use flyrpc_core::{CloseReason, Connection, Event, Instant, Limits, Refusal, State as Stage, Table};
+use flyrpc_core::fly::zip::{Packed, Zipper};
+use flyrpc_core::{CloseReason, Connection, Event, Instant, Loss, Overload, Refusal, State as Stage, Table};
+use flyrpc_driver::{ConnectionId, Direction, Error, Info, RawPacket, Session};
 
+use crate::Router;
 use crate::inbox::Inbox;
+use crate::options::Options;
 use crate::peer::{Peer, Waiter};
-use crate::router::Router;
+use crate::requests::Requests;
 use crate::stream::Stream;
-use crate::{Error, Overload};
-
-/// What client and server can be told alike
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) limits: Limits,
-    pub(crate) zip: ZipMode,
-    pub(crate) write_timeout: Duration,
-    pub(crate) max_buffered: usize,
-    pub(crate) when_full: Overload,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Limits::new().max_unanswered(64),
-            zip: ZipMode::Off,
-            write_timeout: Duration::from_secs(30),
-            max_buffered: 4 << 20,
-            when_full: Overload::Wait,
-        }
-    }
-}
 
 /// One connection
 pub(crate) struct Link {
     pub(crate) stream: Stream,
-    pub(crate) remote: String,
+    pub(crate) info: Info,
     pub(crate) router: Arc<Router>,
-    pub(crate) options: Options,
-    clock: Clock,
+    pub(crate) options: Arc<Options>,
+    pub(crate) clock: Clock,
     state: Mutex<State>,
     /// Something was written, freed or closed
     changed: Condvar,
@@ -75,11 +56,13 @@ pub(crate) struct State {
     /// How much of that the connection answers by itself, in bytes
     pub(crate) own: usize,
     pub(crate) zipper: Zipper,
-    /// Sequences of requests whose handlers run, with the flag that tells them of a cancel
-    pub(crate) running: Vec<(u16, Arc<AtomicBool>)>,
+    /// The peer's requests whose handlers run
+    pub(crate) requests: Requests,
     /// Messages that wait for their turn
     pub(crate) messages: crate::worker::Messages,
-    closed: Option<CloseReason>,
+    pub(crate) closed: Option<CloseReason>,
+    /// Tasks that wait for the end
+    pub(crate) closers: Vec<Waker>,
     /// Nothing is read any more
     reader_ended: bool,
     flushing: bool,
@@ -112,12 +95,18 @@ impl Link {
     pub(crate) fn new(
         stream: Stream,
         router: Arc<Router>,
-        options: Options,
+        options: Arc<Options>,
         on_end: OnEnd,
     ) -> std::io::Result<Arc<Self>> {
         stream.set_write_timeout(Some(options.write_timeout))?;
+        stream.set_read_timeout(options.keepalive.map(|(interval, _)| interval))?;
         Ok(Arc::new(Self {
-            remote: stream.remote(),
+            info: Info {
+                id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
+                remote: stream.remote(),
+                session: Session::new(),
+                shared: router.shared(),
+            },
             stream,
             router,
             clock: Clock::start(),
@@ -128,9 +117,10 @@ impl Link {
                 patience: options.write_timeout,
                 own: 0,
                 zipper: Zipper::new(options.zip),
-                running: Vec::new(),
+                requests: Requests::default(),
                 messages: crate::worker::Messages::default(),
                 closed: None,
+                closers: Vec::new(),
                 reader_ended: false,
                 flushing: false,
                 writer_started: false,
@@ -177,7 +167,7 @@ impl Link {
     /// The lock, once there is room for another packet; refuses instead where that was asked for
     pub(crate) fn lock_with_room(&self, deadline: Instant) -> Result<Guard<'_>, Error> {
         let mut state = self.lock();
-        while state.out.len() >= self.options.max_buffered && state.conn.state() != Stage::Closed {
+        while state.out.len() >= self.options.send_buffer && state.conn.state() != Stage::Closed {
             if self.options.when_full == Overload::Refuse {
                 return Err(Error::Refused(Refusal::NoRoom { need: state.out.len() }));
             }
@@ -193,7 +183,7 @@ impl Link {
     /// the write timeout
     pub(crate) fn lock_for_reply(&self) -> Guard<'_> {
         let mut state = self.lock();
-        while state.out.len() >= self.options.max_buffered && state.conn.state() != Stage::Closed {
+        while state.out.len() >= self.options.send_buffer && state.conn.state() != Stage::Closed {
             state = self.wait(state, Instant::FAR);
         }
         state
@@ -204,7 +194,7 @@ impl Link {
         while let Some(event) = state.conn.poll_event() {
             match event {
                 Event::TimedOut { tag, .. } => tag.finish(Err(Error::TimedOut)),
-                Event::Lost { tag, why, .. } => tag.finish(Err(Error::Lost(why))),
+                Event::Lost { tag, why, .. } => tag.finish(Err(Error::lost(why))),
                 Event::Closed { why } => {
                     state.closed = Some(why);
                     self.notify(state);
@@ -251,7 +241,8 @@ impl Link {
             rounds += 1;
             state.flushing = true;
             let (mut batch, mut sent) = core::mem::take(&mut state.batch);
-            if sent == batch.len() {
+            let fresh = sent == batch.len();
+            if fresh {
                 state.own = 0;
                 (batch, sent) = (core::mem::take(&mut state.out), 0);
             }
@@ -262,6 +253,9 @@ impl Link {
                 self.stream.set_write_timeout(Some(patience))
             };
             drop(state);
+            if fresh {
+                self.observe_out(&batch);
+            }
             let written = set.and_then(|()| write_once(&self.stream, batch.get(sent..).unwrap_or_default()));
             state = self.lock();
             state.flushing = false;
@@ -278,10 +272,10 @@ impl Link {
                 }
                 Ok(_) => {}
                 Err(error) if brief && is_timeout(&error) => state.batch = (batch, sent),
-                // The peer is gone, or has taken nothing for the write timeout.
-                Err(_) => {
+                Err(error) => {
                     state.out.clear();
-                    self.lost(&mut state);
+                    let timeout = is_timeout(&error);
+                    self.lost(&mut state, if timeout { Loss::WriteTimeout } else { Loss::Reset });
                     self.stream.shutdown(Shutdown::Both);
                 }
             }
@@ -301,11 +295,28 @@ impl Link {
     }
 
     /// Both directions are gone, and not by our doing
-    pub(crate) fn lost(&self, state: &mut State) {
-        state.conn.handle_eof(self.now());
-        // Nor can the replies still owed be sent.
-        state.conn.close();
+    pub(crate) fn lost(&self, state: &mut State, loss: Loss) {
+        state.conn.handle_loss(loss);
         self.pump(state);
+    }
+
+    /// Shows packets on their way out to the hook, if there is one
+    fn observe_out(&self, packets: &[u8]) {
+        let Some(hook) = &self.options.on_packet else { return };
+        let mut rest = packets;
+        while let Ok(Some((packet, len))) = RawPacket::decode(rest, usize::MAX, u64::MAX) {
+            hook(&self.info, Direction::Out, &packet);
+            rest = rest.get(len..).unwrap_or_default();
+        }
+    }
+
+    /// Shows a packet that came to the hook, if there is one
+    pub(crate) fn observe_in(&self, packet: &[u8]) {
+        if let Some(hook) = &self.options.on_packet
+            && let Ok(Some((packet, _))) = RawPacket::decode(packet, usize::MAX, u64::MAX)
+        {
+            hook(&self.info, Direction::In, &packet);
+        }
     }
 
     /// Has a writer thread flush: for the reader, which must not be held up
@@ -385,6 +396,7 @@ impl Link {
         self.notify(&state);
         drop(state);
         let why = self.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local);
+        self.wake_all();
         let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_end) = on_end {
             on_end(&self.peer(), why);
@@ -397,6 +409,16 @@ impl Link {
         state.conn.close();
         self.pump(&mut state);
         self.stream.shutdown(Shutdown::Both);
+        drop(state);
+        self.wake_all();
+    }
+
+    /// The connection has ended: tells the handlers that wait, and those who wait for the end
+    fn wake_all(&self) {
+        let mut state = self.lock();
+        let (handlers, closers) = (state.requests.end_all(), core::mem::take(&mut state.closers));
+        drop(state);
+        handlers.into_iter().chain(closers).for_each(Waker::wake);
     }
 
     pub(crate) fn peer(self: &Arc<Self>) -> Peer {
@@ -421,16 +443,19 @@ fn write_once(mut stream: &Stream, bytes: &[u8]) -> std::io::Result<usize> {
     }
 }
 
-/// The write timeout has passed; which kind it is depends on the system
-fn is_timeout(error: &std::io::Error) -> bool {
+/// The socket's timeout has passed; which kind it is depends on the system
+pub(crate) fn is_timeout(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 impl core::fmt::Debug for Link {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Link").field("remote", &self.remote).finish_non_exhaustive()
+        f.debug_struct("Link").field("remote", &self.info.remote).finish_non_exhaustive()
     }
 }
+
+/// Connections of the whole process
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// How long a drained connection waits for the peer to close
 const LINGER: Duration = Duration::from_secs(1);
@@ -451,7 +476,7 @@ const KEPT: usize = 64 << 10;
 
 /// The one place that reads the clock
 #[derive(Clone, Copy, Debug)]
-struct Clock {
+pub(crate) struct Clock {
     epoch: std::time::Instant,
 }
 
@@ -463,5 +488,13 @@ impl Clock {
 
     fn now(self) -> Instant {
         Instant::ZERO + self.epoch.elapsed()
+    }
+
+    /// The same time as the standard library has it
+    pub(crate) fn to_std(self, time: Instant) -> Option<std::time::Instant> {
+        if time == Instant::FAR {
+            return None;
+        }
+        self.epoch.checked_add(Duration::from_micros(time.as_micros()))
     }
 }

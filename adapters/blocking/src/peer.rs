@@ -1,13 +1,18 @@
 //! The other end of a connection, to be called
 
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use bytes::Bytes;
 use flyrpc_core::fly::{Capabilities, Zip, codes};
-use flyrpc_core::{Call, CallId, CloseReason, Instant, State, Stats};
+use flyrpc_core::{Call, CallId, CloseReason, Instant, Refusal, State, Stats};
+use flyrpc_driver::{
+    Answer, Caller, ConnectionId, Error, Info, IntoPayload, Pong, RequestId, Response, Session,
+};
 
-use crate::link::{Link, pack};
-use crate::{Error, RemoteError};
+use crate::link::{Guard, Link, pack};
+use crate::requests::{Fate, MESSAGE};
 
 /// The other end of a connection
 ///
@@ -16,32 +21,6 @@ use crate::{Error, RemoteError};
 #[derive(Clone, Debug)]
 pub struct Peer {
     pub(crate) link: Arc<Link>,
-}
-
-/// An answer as it came: FlyRPC's third level, where the code of an answer is the applications' own
-#[derive(Clone, PartialEq, Eq)]
-pub struct Response {
-    /// Empty for success; an error code, or what the peer's application put there
-    pub code: String,
-    /// Payload
-    pub payload: Vec<u8>,
-}
-
-/// Says how long the payload is, never what is in it (P22)
-impl core::fmt::Debug for Response {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let payload = format_args!("{} bytes", self.payload.len());
-        f.debug_struct("Response").field("code", &self.code).field("payload", &payload).finish()
-    }
-}
-
-/// What became of a ping
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pong {
-    /// From the call to the answer
-    pub time: Duration,
-    /// Bytes of payload that came back
-    pub len: u64,
 }
 
 /// A call under way; dropping it cancels the call
@@ -81,21 +60,37 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error`]; a response with a code is [`Error::Remote`].
-    pub fn call(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<Vec<u8>, Error> {
-        self.call_within(code, payload, self.link.options.limits.get_call_timeout())
+    pub fn call<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<Bytes, Error> {
+        self.call_as(code, payload)
     }
 
     /// Calls and waits for the result, for `timeout` at the longest
     ///
     /// # Errors
     /// [`Error`]; a response with a code is [`Error::Remote`].
-    pub fn call_within(
+    pub fn call_within<'a>(
         &self,
         code: &str,
-        payload: impl AsRef<[u8]>,
+        payload: impl IntoPayload<'a>,
         timeout: Duration,
-    ) -> Result<Vec<u8>, Error> {
+    ) -> Result<Bytes, Error> {
         self.start(code, payload, timeout)?.wait()
+    }
+
+    /// Calls and gives the result as a `T`: `peer.call_as::<Json<Answer>>("code", Json(&question))?`
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`], one that does not decode [`Error::UnreadableReply`].
+    pub fn call_as<'a, T: Answer>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<T, Error> {
+        self.start(code, payload, self.link.options.limits.get_call_timeout())?.wait_as()
+    }
+
+    /// Calls and gives the answer as it came, without taking a code for an error
+    ///
+    /// # Errors
+    /// [`Error`], but never [`Error::Remote`].
+    pub fn request<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<Response, Error> {
+        self.call_as(code, payload)
     }
 
     /// Sends a request and returns at once
@@ -103,13 +98,14 @@ impl Peer {
     /// It waits only where the outgoing buffer is full.
     ///
     /// # Errors
-    /// [`Error::Refused`], or [`Error::TimedOut`] when the buffer stayed full.
-    pub fn start(
+    /// [`Error::Refused`], [`Error::Unencodable`], or [`Error::TimedOut`] when the buffer stayed full.
+    pub fn start<'a>(
         &self,
         code: &str,
-        payload: impl AsRef<[u8]>,
+        payload: impl IntoPayload<'a>,
         timeout: Duration,
     ) -> Result<PendingCall, Error> {
+        let payload = payload.into_payload().map_err(Error::Unencodable)?;
         let deadline = self.link.now() + timeout;
         let waiter = Arc::new(Waiter::default());
         let tag = Arc::clone(&waiter);
@@ -125,29 +121,43 @@ impl Peer {
     ///
     /// # Errors
     /// [`Error`]
-    pub fn send_acked(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+    pub fn send_acked<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
         self.call(code, payload).map(drop)
     }
 
     /// Sends a message that is not answered: delivered at most once, and never known whether
     ///
     /// # Errors
-    /// [`Error::Refused`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
-    pub fn send(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<(), Error> {
+    /// [`Error::Refused`], [`Error::Unencodable`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
+    pub fn send<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
+        let payload = payload.into_payload().map_err(Error::Unencodable)?;
         let deadline = self.link.now() + self.link.options.limits.get_call_timeout();
-        self.encode(deadline, |state, now| {
-            let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload.as_ref())?;
-            let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
-            state.conn.notify(now, call, &mut state.out).map_err(|refused| Error::Refused(refused.why))
-        })
+        let state = self.link.lock_with_room(deadline)?;
+        self.notify(state, code, payload.as_ref())
     }
 
-    /// Calls and gives the answer as it came, without taking a code for an error
+    /// Sends a message without waiting for room, or not at all
+    ///
+    /// A peer that has just stopped to read may hold it up for a few milliseconds, once.
     ///
     /// # Errors
-    /// [`Error`], but never [`Error::Remote`].
-    pub fn request(&self, code: &str, payload: impl AsRef<[u8]>) -> Result<Response, Error> {
-        self.start(code, payload, self.link.options.limits.get_call_timeout())?.response()
+    /// [`Error::Unencodable`], or [`Error::Refused`], with [`Refusal::NoRoom`] when the outgoing buffer is full.
+    pub fn try_send<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
+        let payload = payload.into_payload().map_err(Error::Unencodable)?;
+        let state = self.link.lock();
+        if state.out.len() >= self.link.options.send_buffer && state.conn.state() != State::Closed {
+            return Err(Error::Refused(Refusal::NoRoom { need: state.out.len() }));
+        }
+        self.notify(state, code, payload.as_ref())
+    }
+
+    fn notify(&self, mut guard: Guard<'_>, code: &str, payload: &[u8]) -> Result<(), Error> {
+        let state = &mut *guard;
+        let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload)?;
+        let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
+        state.conn.notify(self.link.now(), call, &mut state.out).map_err(|refused| refused.why)?;
+        self.link.flush_locked(guard);
+        Ok(())
     }
 
     /// Sends `len` bytes that come back, and tells how long that took and how many came
@@ -170,7 +180,7 @@ impl Peer {
         })?;
         let pending = PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false };
         let Response { payload, .. } = pending.response()?;
-        let len = payload.try_into().map_or(0, u64::from_le_bytes);
+        let len = payload[..].try_into().map_or(0, u64::from_le_bytes);
         Ok(Pong { time: self.link.now() - start, len })
     }
 
@@ -228,16 +238,34 @@ impl Peer {
         *self.link.lock().conn.stats()
     }
 
+    /// Calls and pings of ours that are not over yet
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.link.lock().conn.in_flight()
+    }
+
     /// What the peer said of itself in `$hello`
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         *self.link.lock().conn.dialect().peer()
     }
 
+    /// The connection's number
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.link.info.id
+    }
+
     /// The other end's address, for people
     #[must_use]
     pub fn remote(&self) -> &str {
-        &self.link.remote
+        &self.link.info.remote
+    }
+
+    /// Typed data of the application's, kept with the connection
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.link.info.session
     }
 
     /// Encodes a packet under the lock, and sends it
@@ -254,14 +282,47 @@ impl Peer {
     }
 }
 
+impl Caller for Peer {
+    fn info(&self) -> &Info {
+        &self.link.info
+    }
+
+    fn is_cancelled(&self, request: RequestId) -> bool {
+        let state = self.link.lock();
+        state.closed.is_some() || request != MESSAGE && state.requests.fate(request) != Fate::Go
+    }
+
+    fn poll_cancelled(&self, request: RequestId, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.link.lock();
+        if state.closed.is_some() {
+            return Poll::Ready(());
+        }
+        if request != MESSAGE {
+            return state.requests.poll_cancelled(request, cx.waker());
+        }
+        if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
+            state.closers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
 impl PendingCall {
     /// Waits for the result
     ///
     /// # Errors
     /// [`Error`]; a response with a code is [`Error::Remote`].
-    pub fn wait(self) -> Result<Vec<u8>, Error> {
+    pub fn wait(self) -> Result<Bytes, Error> {
+        self.wait_as()
+    }
+
+    /// Waits for the result, and gives it as a `T`
+    ///
+    /// # Errors
+    /// [`Error`]; a response with a code is [`Error::Remote`], one that does not decode [`Error::UnreadableReply`].
+    pub fn wait_as<T: Answer>(self) -> Result<T, Error> {
         let Response { code, payload } = self.response()?;
-        if code.is_empty() { Ok(payload) } else { Err(RemoteError { code, details: payload }.into()) }
+        T::from_answer(code, payload)
     }
 
     /// Waits for the answer as it comes

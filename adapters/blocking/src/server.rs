@@ -1,22 +1,19 @@
 //! Listening
 
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic::catch_unwind;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use flyrpc_core::CloseReason;
-use flyrpc_core::fly::zip::ZipMode;
+use flyrpc_driver::{Address, ConnectionId, FormatError, IntoPayload, Overload, Payload};
 
-use crate::client::common_options;
-use crate::link::{Link, Options};
-use crate::router::{IntoReply, Request, Router};
+use crate::link::Link;
+use crate::options::{Options, common_options};
 use crate::stream::{Listener, Stream};
-use crate::{Address, Limits, Overload, Peer, worker};
+use crate::{Peer, Router, worker};
 
 /// A server to be: what it answers, and its limits
 #[derive(Debug)]
@@ -25,30 +22,58 @@ pub struct Server {
     router: Router,
     options: Options,
     max_connections: usize,
+    when_full: Overload,
 }
 
-/// A running server; it stops when this is dropped
+/// A running server; it stops, and its connections close, when this is dropped
 #[derive(Debug)]
 pub struct ServerHandle {
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    listening: Option<Listening>,
+}
+
+/// The thread that accepts, until it has ended
+#[derive(Debug)]
+struct Listening {
+    listener: Arc<Listener>,
+    address: Address,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Shared {
-    listener: Listener,
-    address: Address,
     router: Arc<Router>,
-    options: Options,
+    options: Arc<Options>,
     max_connections: usize,
-    stopping: AtomicBool,
-    next_id: AtomicU64,
-    peers: Mutex<BTreeMap<u64, Peer>>,
+    when_full: Overload,
+    connections: Mutex<Connections>,
+    /// A connection has ended, or the server stops
+    changed: Condvar,
 }
+
+#[derive(Debug, Default)]
+struct Connections {
+    peers: BTreeMap<ConnectionId, Peer>,
+    /// No connection is taken any more
+    stopped: bool,
+    /// The thread that accepts waits for a connection to end
+    full: bool,
+}
+
+/// Connections that a server has before it takes no more
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long accepting rests after an error
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Default for Server {
     fn default() -> Self {
-        Self { router: Router::default(), options: Options::default(), max_connections: 1024 }
+        Self {
+            router: Router::default(),
+            options: Options::default(),
+            max_connections: MAX_CONNECTIONS,
+            when_full: Overload::Refuse,
+        }
     }
 }
 
@@ -60,9 +85,10 @@ impl Server {
 
     common_options!();
 
-    /// Connections at a time; more are closed as they come; 1,024 by default
-    pub fn max_connections(mut self, connections: usize) -> Self {
-        self.max_connections = connections;
+    /// Connections at a time, and what becomes of more: they are closed as they come, or wait in the system's queue; 1,024
+    /// and closed by default
+    pub const fn max_connections(mut self, connections: usize, when_full: Overload) -> Self {
+        (self.max_connections, self.when_full) = (connections, when_full);
         self
     }
 
@@ -73,91 +99,169 @@ impl Server {
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
     pub fn listen(self, address: impl ToString) -> io::Result<ServerHandle> {
-        let listener = Listener::bind(&address.to_string().parse()?)?;
-        let shared = Arc::new(Shared {
-            address: listener.address()?,
-            listener,
-            router: Arc::new(self.router),
-            options: self.options,
-            max_connections: self.max_connections,
-            stopping: AtomicBool::new(false),
-            next_id: AtomicU64::new(1),
-            peers: Mutex::new(BTreeMap::new()),
-        });
-        let accepting = Arc::clone(&shared);
-        let acceptor = std::thread::Builder::new()
+        let listener = Arc::new(Listener::bind(&address.to_string().parse()?)?);
+        let address = listener.address()?;
+        let mut handle = self.start();
+        let (shared, accepting) = (Arc::clone(&handle.shared), Arc::clone(&listener));
+        let thread = std::thread::Builder::new()
             .name("flyrpc-accept".to_owned())
-            .spawn(move || accepting.accept_all())?;
-        Ok(ServerHandle { shared, acceptor: Some(acceptor) })
+            .spawn(move || shared.accept_all(&accepting))?;
+        handle.listening = Some(Listening { listener, address, thread: Some(thread) });
+        Ok(handle)
+    }
+
+    /// Starts without listening: connections come by [`ServerHandle::attach`] only
+    pub fn start(self) -> ServerHandle {
+        let shared = Arc::new(Shared {
+            router: Arc::new(self.router),
+            options: Arc::new(self.options),
+            max_connections: self.max_connections,
+            when_full: self.when_full,
+            connections: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        ServerHandle { shared, listening: None }
     }
 }
 
 impl Shared {
-    fn peers(&self) -> MutexGuard<'_, BTreeMap<u64, Peer>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept_all(self: &Arc<Self>) {
-        while !self.stopping.load(Ordering::SeqCst) {
-            match self.listener.accept() {
-                Ok(stream) => {
-                    // What fails here concerns one connection, which is closed by being dropped.
-                    let _ = self.accept(stream);
-                }
+    fn wait<'a>(&self, connections: MutexGuard<'a, Connections>) -> MutexGuard<'a, Connections> {
+        self.changed.wait(connections).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accept_all(self: &Arc<Self>, listener: &Listener) {
+        while self.wait_for_room() {
+            match listener.accept() {
+                // What fails here concerns one connection, which is closed by being dropped.
+                Ok(stream) => drop(self.take(stream)),
                 // Out of descriptors or the like: others may end meanwhile.
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                Err(_) => std::thread::sleep(PAUSE),
             }
         }
     }
 
-    fn accept(self: &Arc<Self>, stream: Stream) -> io::Result<()> {
-        if self.stopping.load(Ordering::SeqCst) || self.peers().len() >= self.max_connections {
-            return Ok(());
+    /// May another connection be accepted? Waits for that if it should; false when the server stops
+    fn wait_for_room(&self) -> bool {
+        let mut connections = self.lock();
+        while self.when_full == Overload::Wait
+            && connections.peers.len() >= self.max_connections
+            && !connections.stopped
+        {
+            connections.full = true;
+            connections = self.wait(connections);
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        connections.full = false;
+        !connections.stopped
+    }
+
+    /// Takes a connection, unless there are as many as may be, or it is the end
+    fn take(self: &Arc<Self>, stream: Stream) -> io::Result<Option<Peer>> {
         let server = Arc::downgrade(self);
-        let router = Arc::clone(&self.router);
+        let options = Arc::clone(&self.options);
         let on_end = Box::new(move |peer: &Peer, why| {
             if let Some(server) = server.upgrade() {
-                server.peers().remove(&id);
+                server.remove(peer.id());
             }
-            if let Some(hook) = &router.on_close {
+            if let Some(hook) = &options.on_close {
                 hook(peer, why);
             }
         });
-        let link = Link::new(stream, Arc::clone(&self.router), self.options.clone(), on_end)?;
-        self.peers().insert(id, link.peer());
-        if let Some(hook) = &self.router.on_connect {
+        let link = Link::new(stream, Arc::clone(&self.router), Arc::clone(&self.options), on_end)?;
+        let peer = link.peer();
+        {
+            let mut connections = self.lock();
+            if connections.stopped || connections.peers.len() >= self.max_connections {
+                return Ok(None);
+            }
+            connections.peers.insert(peer.id(), peer.clone());
+        }
+        if let Some(hook) = &self.options.on_connect {
             // A panic stays within the connection: others are to be accepted.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&link.peer(), ())));
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&peer)));
         }
-        let started = worker::start(&link);
-        if started.is_err() {
-            self.peers().remove(&id);
+        if let Err(error) = worker::start(&link) {
+            self.remove(peer.id());
             link.close();
+            return Err(error);
         }
-        started
+        Ok(Some(peer))
+    }
+
+    fn remove(&self, id: ConnectionId) {
+        let gone = self.lock().peers.remove(&id);
+        self.changed.notify_all();
+        drop(gone);
     }
 }
 
 impl ServerHandle {
-    /// Where it listens
+    /// Where it listens; `None` after [`Server::start`]
     #[must_use]
-    pub fn address(&self) -> &Address {
-        &self.shared.address
+    pub fn local_address(&self) -> Option<&Address> {
+        self.listening.as_ref().map(|listening| &listening.address)
+    }
+
+    /// Where it listens, as text that clients can connect to; empty after [`Server::start`]
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.local_address().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Serves a socket that is connected already; `None` past the limit of connections
+    ///
+    /// # Errors
+    /// The system's: no thread could be started.
+    pub fn attach(&self, stream: impl Into<Stream>) -> io::Result<Option<Peer>> {
+        self.shared.take(stream.into())
     }
 
     /// Who is connected now, in the order they came
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        self.shared.peers().values().cloned().collect()
+        self.shared.lock().peers.values().cloned().collect()
+    }
+
+    /// The connection of this number
+    #[must_use]
+    pub fn peer(&self, id: ConnectionId) -> Option<Peer> {
+        self.shared.lock().peers.get(&id).cloned()
+    }
+
+    /// How many are connected now
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.lock().peers.len()
     }
 
     /// Sends a message to everyone who is connected, and tells how many took it
     ///
-    /// One whose buffer is full is waited for, or passed over, as [`Server::send_buffer`] says.
-    pub fn broadcast(&self, code: &str, payload: impl AsRef<[u8]>) -> usize {
-        self.peers().iter().filter(|peer| peer.send(code, payload.as_ref()).is_ok()).count()
+    /// One whose buffer is full is passed over, so that a slow reader stalls nobody: see [`Peer::try_send`].
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<usize, FormatError> {
+        Ok(send_to_all(&self.peers(), code, &payload.into_payload()?))
+    }
+
+    /// Sends a message to those of these connections that are still there, and tells how many took it
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast_to<'a>(
+        &self,
+        ids: &[ConnectionId],
+        code: &str,
+        payload: impl IntoPayload<'a>,
+    ) -> Result<usize, FormatError> {
+        let peers: Vec<Peer> = {
+            let connections = self.shared.lock();
+            ids.iter().filter_map(|id| connections.peers.get(id).cloned()).collect()
+        };
+        Ok(send_to_all(&peers, code, &payload.into_payload()?))
     }
 
     /// Accepts no more, lets every connection drain, and returns when all have ended; by `timeout` at the latest
@@ -170,21 +274,35 @@ impl ServerHandle {
         });
     }
 
-    /// Waits for ever: for a program that is a server and nothing else
-    pub fn wait(mut self) {
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
+    /// Waits until the server was stopped and its last connection has ended: for a program that is a server and nothing
+    /// else
+    pub fn wait(&self) {
+        let mut connections = self.shared.lock();
+        while !(connections.stopped && connections.peers.is_empty()) {
+            connections = self.shared.wait(connections);
         }
     }
 
     fn stop_accepting(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        if let Some(acceptor) = self.acceptor.take()
-            && self.shared.listener.wake()
+        let full = {
+            let mut connections = self.shared.lock();
+            connections.stopped = true;
+            self.shared.changed.notify_all();
+            connections.full
+        };
+        if let Some(Listening { listener, thread, .. }) = &mut self.listening
+            && let Some(thread) = thread.take()
+            // A thread that waits for room comes without, and would not take the connection that wakes it.
+            && (full || listener.wake())
         {
-            let _ = acceptor.join();
+            let _ = thread.join();
         }
     }
+}
+
+/// How many took it
+fn send_to_all(peers: &[Peer], code: &str, payload: &Payload<'_>) -> usize {
+    peers.iter().filter(|peer| peer.try_send(code, payload.as_ref()).is_ok()).count()
 }
 
 impl Drop for ServerHandle {

@@ -6,14 +6,48 @@ use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::Address;
+use flyrpc_driver::Address;
+#[cfg(unix)]
+use flyrpc_driver::runtime::SocketFile;
 
-/// A connected socket; reading and writing go through `&Stream`, so two threads can do both at once
+/// A connected socket: what [`Client::attach`](crate::Client::attach) and
+/// [`ServerHandle::attach`](crate::ServerHandle::attach) take
 #[derive(Debug)]
-pub(crate) enum Stream {
+pub struct Stream(Socket);
+
+// Reading and writing go through `&Stream`, so two threads can do both at once.
+#[derive(Debug)]
+enum Socket {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        // Packets are written in batches already; waiting for more would only delay answers. It fails only on a socket that is
+        // of no more use anyway.
+        let _ = stream.set_nodelay(true);
+        Self(Socket::Tcp(stream))
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self(Socket::Unix(stream))
+    }
+}
+
+/// Both kinds of socket do the same
+macro_rules! on_socket {
+    ($stream:expr, $socket:pat => $what:expr) => {
+        match &$stream.0 {
+            Socket::Tcp($socket) => $what,
+            #[cfg(unix)]
+            Socket::Unix($socket) => $what,
+        }
+    };
 }
 
 /// A listening socket
@@ -24,14 +58,6 @@ pub(crate) enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
-/// A Unix socket's file, by its path and by what it is: another server may have taken the path meanwhile
-#[cfg(unix)]
-#[derive(Debug)]
-pub(crate) struct SocketFile {
-    path: std::path::PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
 impl Stream {
     pub(crate) fn connect(address: &Address, timeout: Duration) -> io::Result<Self> {
         match address {
@@ -39,73 +65,56 @@ impl Stream {
                 let mut last = io::Error::new(io::ErrorKind::NotFound, format!("'{host}' has no address"));
                 for address in host.to_socket_addrs()? {
                     match TcpStream::connect_timeout(&address, timeout) {
-                        Ok(stream) => return Self::tcp(stream),
+                        Ok(stream) => return Ok(stream.into()),
                         Err(error) => last = error,
                     }
                 }
                 Err(last)
             }
             #[cfg(unix)]
-            Address::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            #[cfg(not(unix))]
-            Address::Unix(_) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "no Unix sockets on this system"))
-            }
+            Address::Unix(path) => UnixStream::connect(path).map(Self::from),
+            _ => Err(unsupported(address)),
         }
-    }
-
-    fn tcp(stream: TcpStream) -> io::Result<Self> {
-        // Packets are written in batches already; waiting for more would only delay answers.
-        stream.set_nodelay(true)?;
-        Ok(Self::Tcp(stream))
     }
 
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_write_timeout(timeout),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.set_write_timeout(timeout),
-        }
+        on_socket!(self, stream => stream.set_write_timeout(timeout))
+    }
+
+    pub(crate) fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        on_socket!(self, stream => stream.set_read_timeout(timeout))
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {
         // It fails only when the connection is gone already, which is what was wanted.
-        let _ = match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.shutdown(how),
-        };
+        let _ = on_socket!(self, stream => stream.shutdown(how));
     }
 
     /// The other end, for people
     pub(crate) fn remote(&self) -> String {
-        match self {
-            Self::Tcp(stream) => {
+        match &self.0 {
+            Socket::Tcp(stream) => {
                 stream.peer_addr().map_or_else(|_| "tcp".to_owned(), |addr| addr.to_string())
             }
             #[cfg(unix)]
-            Self::Unix(_) => "unix".to_owned(),
+            Socket::Unix(_) => "unix".to_owned(),
         }
     }
 }
 
+fn unsupported(address: &Address) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{address}: not on this system"))
+}
+
 impl Read for &Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&mut &*stream).read(buf),
-            #[cfg(unix)]
-            Stream::Unix(stream) => (&mut &*stream).read(buf),
-        }
+        on_socket!(self, stream => (&mut &*stream).read(buf))
     }
 }
 
 impl Write for &Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => (&mut &*stream).write(buf),
-            #[cfg(unix)]
-            Stream::Unix(stream) => (&mut &*stream).write(buf),
-        }
+        on_socket!(self, stream => (&mut &*stream).write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -119,23 +128,19 @@ impl Listener {
             Address::Tcp(host) => TcpListener::bind(host.as_str()).map(Self::Tcp),
             #[cfg(unix)]
             Address::Unix(path) => {
-                remove_dead_socket(path)?;
+                let file = SocketFile::prepare(path)?;
                 let listener = UnixListener::bind(path)?;
-                let file = SocketFile { identity: identity(path), path: path.clone() };
-                Ok(Self::Unix(listener, file))
+                Ok(Self::Unix(listener, file.bound()))
             }
-            #[cfg(not(unix))]
-            Address::Unix(_) => {
-                Err(io::Error::new(io::ErrorKind::Unsupported, "no Unix sockets on this system"))
-            }
+            _ => Err(unsupported(address)),
         }
     }
 
     pub(crate) fn accept(&self) -> io::Result<Stream> {
         match self {
-            Self::Tcp(listener) => listener.accept().and_then(|(stream, _)| Stream::tcp(stream)),
+            Self::Tcp(listener) => listener.accept().map(|(stream, _)| stream.into()),
             #[cfg(unix)]
-            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(listener, _) => listener.accept().map(|(stream, _)| stream.into()),
         }
     }
 
@@ -144,7 +149,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => Ok(listener.local_addr()?.into()),
             #[cfg(unix)]
-            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.path().to_owned())),
         }
     }
 
@@ -161,7 +166,7 @@ impl Listener {
                 TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop)
             }),
             #[cfg(unix)]
-            Self::Unix(_, file) if file.is_ours() => UnixStream::connect(&file.path).map(drop),
+            Self::Unix(_, file) if file.is_ours() => UnixStream::connect(file.path()).map(drop),
             // Nobody can connect any more. Linux and others, not all, end `accept` when its socket is shut down.
             #[cfg(unix)]
             Self::Unix(listener, _) => listener.try_clone().and_then(|listener| {
@@ -170,40 +175,4 @@ impl Listener {
         };
         woken.is_ok()
     }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        #[cfg(unix)]
-        if let Self::Unix(_, file) = self
-            && file.is_ours()
-        {
-            let _ = std::fs::remove_file(&file.path);
-        }
-    }
-}
-
-#[cfg(unix)]
-impl SocketFile {
-    fn is_ours(&self) -> bool {
-        self.identity.is_some() && identity(&self.path) == self.identity
-    }
-}
-
-/// Device and number of a file; while its socket is open, no other file has the same
-#[cfg(unix)]
-fn identity(path: &std::path::Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-
-    std::fs::symlink_metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
-}
-
-/// Removes a socket file that a dead server left; one that answers is left alone
-#[cfg(unix)]
-fn remove_dead_socket(path: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::fs::FileTypeExt;
-
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let dead = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if is_socket && UnixStream::connect(path).is_err_and(dead) { std::fs::remove_file(path) } else { Ok(()) }
 }

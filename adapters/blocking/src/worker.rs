@@ -3,43 +3,49 @@
 //! The thread that reads a request hands the reading on to the next thread and runs the handler itself, so a request
 //! never waits for a thread to wake up; the one that takes over the reading wakes meanwhile.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::future::Future;
+use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
+use core::sync::atomic::Ordering;
+use core::task::{Context as Poller, Poll, Waker};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
+use std::panic::catch_unwind;
 use std::sync::{Arc, PoisonError};
 
+use bytes::Bytes;
 use flyrpc_core::fly::zip::{Opened, Unzip, ZipError};
-use flyrpc_core::fly::{Fly, Zip, codes};
-use flyrpc_core::{Body, Incoming, Instant, Overload, Refusal, Reply, ReplyToken, State as Stage, What};
+use flyrpc_core::fly::{Flag, Fly, Zip, codes};
+use flyrpc_core::{
+    Body, Incoming, Instant, Loss, Overload, Refusal, Reply, ReplyToken, State as Stage, What,
+};
+use flyrpc_driver::{Dispatched, Error, Outcome, Packet, RemoteError, RequestId, Response, UnreadableReply};
 
+use crate::alarm::Alarm;
 use crate::inbox::Inbox;
-use crate::link::{Guard, Link, State, pack};
-use crate::peer::{Response, Waiter};
-use crate::router::Request;
-use crate::{Error, RemoteError, UnreadableReply};
+use crate::link::{Guard, Link, State, is_timeout, pack};
+use crate::peer::Waiter;
+use crate::requests::{Fate, MESSAGE};
+use crate::{Context, Request};
 
 /// What a thread does after it has handed the reading on
 enum Job {
     /// Run the handler of a request, and answer
-    Request(Work, ReplyToken<Fly>),
+    Request(Packet, ReplyToken<Fly>, RequestId),
     /// Run the handlers of the messages that wait
     Messages,
-}
-
-/// What a handler is run for
-struct Work {
-    code: String,
-    payload: Vec<u8>,
-    cancelled: Arc<AtomicBool>,
 }
 
 /// Messages of a connection: handled one at a time, in the order they came
 #[derive(Default)]
 pub(crate) struct Messages {
-    waiting: VecDeque<Work>,
+    waiting: VecDeque<Packet>,
     bytes: usize,
     running: bool,
 }
+
+/// A handler that was not done at once
+type Handler = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Most messages, and most bytes of them beside the last one, that wait for their turn; then reading stops
 const MAX_MESSAGES: usize = 1024;
@@ -47,6 +53,9 @@ const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
 /// How many times as much may wait while calls of ours are in flight
 const WHILE_CALLING: usize = 16;
+
+/// Bytes of a ping of our own
+const PING: usize = 4;
 
 /// Most bytes of answers of the connection's own that wait to be written; then reading stops
 const MAX_OWN: usize = 256 << 10;
@@ -59,6 +68,7 @@ pub(crate) fn start(link: &Arc<Link>) -> std::io::Result<()> {
 
 /// The life of one thread
 fn run(link: &Arc<Link>) {
+    let alarm = Alarm::new();
     loop {
         link.followers.fetch_add(1, Ordering::SeqCst);
         let mut inbox = link.inbox.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,8 +85,8 @@ fn run(link: &Arc<Link>) {
         let replaced = link.followers.load(Ordering::SeqCst) > 0 || start(link).is_ok();
         drop(inbox);
         match job {
-            Job::Request(work, token) => answer(link, &work, token),
-            Job::Messages => run_messages(link),
+            Job::Request(packet, token, id) => answer(link, packet, token, id, &alarm),
+            Job::Messages => run_messages(link, &alarm),
         }
         // One thread that reads and one that waits are enough; who found no replacement must read on.
         if replaced && link.followers.load(Ordering::SeqCst) > 0 {
@@ -105,10 +115,12 @@ fn next_job(link: &Arc<Link>, inbox: &mut Inbox) -> Option<Job> {
                 link.pump(&mut state);
                 let ended = state.conn.state() == Stage::Closed;
                 drop(state);
+                link.observe_in(inbox.buf.data().get(..consumed).unwrap_or_default());
                 (None, if ended { 1 } else { 0 })
             }
             What::Incoming(incoming) => {
                 drop(state);
+                link.observe_in(inbox.buf.data().get(..consumed).unwrap_or_default());
                 (take(link, &mut inbox.unzip, incoming), 0)
             }
         };
@@ -140,35 +152,74 @@ fn may_read(link: &Link, state: &State) -> bool {
     let (limits, messages) = (&link.options.limits, &state.messages);
     let busy =
         limits.get_overload() == Overload::Wait && state.conn.unanswered() >= limits.get_max_unanswered();
-    // The handler whose turn it is may wait for an answer that comes behind these messages (P9).
-    let times = if state.conn.in_flight() > 0 { WHILE_CALLING } else { 1 };
+    // The handler whose turn it is may wait for an answer that comes behind these messages and requests (P9).
+    let calling = state.conn.in_flight() > 0;
+    let times = if calling { WHILE_CALLING } else { 1 };
     let full = messages.waiting.len() >= times * MAX_MESSAGES || messages.bytes >= times * MAX_MESSAGE_BYTES;
-    state.conn.state() == Stage::Closed || !(busy || full || state.own >= MAX_OWN)
+    let owed = link.options.when_owed == Overload::Wait && !calling && owes_enough(link, state);
+    state.conn.state() == Stage::Closed || !(busy || full || owed || state.own >= MAX_OWN)
+}
+
+/// Do requests under way hold as many bytes as they may?
+fn owes_enough(link: &Link, state: &State) -> bool {
+    state.requests.held() >= link.options.owed_buffer
 }
 
 /// Reads more; false when nothing more comes
 fn read(link: &Arc<Link>, inbox: &mut Inbox, at_least: usize) -> bool {
-    let gone = loop {
+    let lost = loop {
         match (&link.stream).read(inbox.space(at_least)) {
-            Ok(0) => break false,
+            Ok(0) => break None,
             Ok(len) => {
                 inbox.buf.filled(len);
+                if inbox.pinged {
+                    inbox.pinged = false;
+                    be_patient(link, false);
+                }
                 return true;
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Reset: nothing can be sent any more either.
-            Err(_) => break true,
+            Err(error) if is_timeout(&error) && link.options.keepalive.is_some() => {
+                if inbox.pinged {
+                    break Some(Loss::Unresponsive);
+                }
+                inbox.pinged = true;
+                be_patient(link, true);
+                ping(link);
+            }
+            // Nothing can be sent any more either.
+            Err(_) => break Some(Loss::Reset),
         }
     };
     let mut state = link.lock();
-    if gone {
-        link.lost(&mut state);
+    if let Some(loss) = lost {
+        link.lost(&mut state, loss);
     } else {
         state.conn.handle_eof(link.now());
         link.pump(&mut state);
     }
     link.flush_elsewhere(state);
     false
+}
+
+/// How long a read waits: for the answer to a ping of our own, or until it is time for one
+fn be_patient(link: &Link, pinged: bool) {
+    if let Some((interval, timeout)) = link.options.keepalive {
+        // It fails on a socket that is of no more use anyway, as the next read tells.
+        let _ = link.stream.set_read_timeout(Some(if pinged { timeout } else { interval }));
+    }
+}
+
+/// Asks the peer for a sign of life; whatever comes is one, so nobody waits for this answer
+fn ping(link: &Arc<Link>) {
+    let Some((_, timeout)) = link.options.keepalive else { return };
+    let now = link.now();
+    let mut guard = link.lock();
+    let state = &mut *guard;
+    // Where it can't be sent, nothing else need come to prove life either.
+    let _ = state.conn.ping(now, PING, now + timeout, Arc::new(Waiter::default()), &mut state.out);
+    link.tick(state);
+    link.flush_locked(guard);
 }
 
 /// Acts on a message from the peer
@@ -178,7 +229,7 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
             let opened = open(link, unzip, code, body, meta);
             tag.finish(match opened {
                 Ok(Opened { code, payload }) => {
-                    Ok(Response { code: code.to_owned(), payload: payload.to_vec() })
+                    Ok(Response { code: code.to_owned(), payload: Bytes::copy_from_slice(payload) })
                 }
                 Err(error) => Err(Error::UnreadableReply(UnreadableReply::Zip(error))),
             });
@@ -186,7 +237,10 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
         }
         Incoming::Pong { tag, len, .. } => {
             // `Peer::ping` knows that its answer is a length.
-            tag.finish(Ok(Response { code: String::new(), payload: len.to_le_bytes().to_vec() }));
+            tag.finish(Ok(Response {
+                code: String::new(),
+                payload: Bytes::copy_from_slice(&len.to_le_bytes()),
+            }));
             None
         }
         Incoming::BadReply { tag, why, .. } => {
@@ -198,17 +252,15 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
         }
         Incoming::Notification { method, body, meta } => {
             let opened = open(link, unzip, method, body, meta).ok()?;
-            let work = Work::new(opened);
+            let packet = packet(Flag::MESSAGE.with(meta, 0), 0, opened);
             let mut state = link.lock();
-            state.messages.bytes += work.payload.len();
-            state.messages.waiting.push_back(work);
+            state.messages.bytes += packet.payload.len();
+            state.messages.waiting.push_back(packet);
             (!core::mem::replace(&mut state.messages.running, true)).then_some(Job::Messages)
         }
         Incoming::Cancel { request } => {
-            let state = link.lock();
-            state.running.iter().filter(|(key, _)| *key == request).for_each(|(_, cancelled)| {
-                cancelled.store(true, Ordering::Relaxed);
-            });
+            let watchers = link.lock().requests.cancel(request);
+            watchers.into_iter().for_each(Waker::wake);
             None
         }
         // Bodies are always taken whole.
@@ -225,10 +277,13 @@ fn take_request(
     let refusal = match open(link, unzip, method, body, meta) {
         // Longer than those that the core answers itself.
         Ok(Opened { code: codes::PING, payload }) => Reply::ok(payload),
+        Ok(_) if link.options.when_owed == Overload::Refuse && owes_enough(link, &link.lock()) => {
+            Reply::error(codes::BUSY, b"")
+        }
         Ok(opened) => {
-            let work = Work::new(opened);
-            link.lock().running.push((token.key(), Arc::clone(&work.cancelled)));
-            return Some(Job::Request(work, token));
+            let packet = packet(Flag::REQUEST.with(meta, 0), token.key(), opened);
+            let id = link.lock().requests.start(token.key(), packet.payload.len());
+            return Some(Job::Request(packet, token, id));
         }
         Err(error) => Reply::error(error.code(), b""),
     };
@@ -256,26 +311,33 @@ fn open<'a>(
     unzip.open(code, body.bytes(), zip, &link.options.limits)
 }
 
-impl Work {
-    fn new(opened: Opened<'_>) -> Self {
-        let Opened { code, payload } = opened;
-        Self { code: code.to_owned(), payload: payload.to_vec(), cancelled: Arc::new(AtomicBool::new(false)) }
-    }
-
-    fn run(&self, link: &Arc<Link>, wants_reply: bool) -> Result<Vec<u8>, RemoteError> {
-        let (peer, cancelled) = (link.peer(), &*self.cancelled);
-        let request =
-            Request { peer: &peer, code: &self.code, payload: &self.payload, cancelled, wants_reply };
-        link.router.run(&request)
-    }
+/// A packet as handlers get it: code and payload in a block of their own
+fn packet(flag: Flag, sequence: u16, opened: Opened<'_>) -> Packet {
+    let (code, payload) = (opened.code.as_bytes(), opened.payload);
+    let mut block = Vec::with_capacity(code.len() + payload.len());
+    block.extend_from_slice(code);
+    block.extend_from_slice(payload);
+    let mut payload = Bytes::from(block);
+    let code = payload.split_to(code.len());
+    Packet { flag, sequence, code, payload }
 }
 
 /// Runs a request's handler and sends what it gives back
-fn answer(link: &Arc<Link>, work: &Work, token: ReplyToken<Fly>) {
-    let result = work.run(link, true);
+fn answer(link: &Arc<Link>, packet: Packet, token: ReplyToken<Fly>, id: RequestId, alarm: &Alarm) {
+    let deadline = link.options.handler_timeout.map_or(Instant::FAR, |time| link.now() + time);
+    let context = Context::new(link.peer(), id, link.clock.to_std(deadline));
+    let request = Request::new(context, packet);
+    let result = match link.router.dispatch(request, &mut Poller::from_waker(alarm.waker())) {
+        Dispatched::Ready(outcome) => outcome,
+        Dispatched::Pending(mut handler) => {
+            let outcome = drive(link, &mut handler, id, deadline, alarm);
+            give_up(handler);
+            outcome
+        }
+    };
     let mut guard = link.lock_for_reply();
     let state = &mut *guard;
-    state.running.retain(|(_, cancelled)| !Arc::ptr_eq(cancelled, &work.cancelled));
+    let watchers = state.requests.end(id);
     let reply = match &result {
         Ok(payload) => match pack(&state.conn, &mut state.zipper, b"", payload) {
             Ok(packed) => Reply::ok(packed.payload).meta(packed.zip),
@@ -298,20 +360,60 @@ fn answer(link: &Arc<Link>, work: &Work, token: ReplyToken<Fly>) {
     // Under `Overload::Wait` the reader waits for this.
     link.notify(state);
     link.flush_locked(guard);
+    watchers.into_iter().for_each(Waker::wake);
+}
+
+/// Polls a handler until it is done, cancelled or overdue
+fn drive(link: &Link, handler: &mut Handler, id: RequestId, deadline: Instant, alarm: &Alarm) -> Outcome {
+    loop {
+        let fate = {
+            let mut state = link.lock();
+            // The thread is woken when the fate changes; when it has, that is seen below.
+            let _ = state.requests.poll_cancelled(id, alarm.waker());
+            if state.closed.is_some() { Fate::Ended } else { state.requests.fate(id) }
+        };
+        if fate != Fate::Go {
+            // After the end of the connection nobody gets this.
+            return Err(RemoteError::new(codes::CANCELLED));
+        }
+        let now = link.now();
+        if now >= deadline {
+            return Err(RemoteError::new(codes::TIMEOUT));
+        }
+        alarm.wait((deadline != Instant::FAR).then(|| deadline.saturating_duration_since(now)));
+        if let Poll::Ready(outcome) = handler.as_mut().poll(&mut Poller::from_waker(alarm.waker())) {
+            return outcome;
+        }
+    }
+}
+
+/// Drops a handler, which is the application's code and may panic
+fn give_up(handler: Handler) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(handler)));
 }
 
 /// Runs the handlers of messages until none waits
-fn run_messages(link: &Arc<Link>) {
+fn run_messages(link: &Arc<Link>, alarm: &Alarm) {
     loop {
         let mut state = link.lock();
-        let Some(work) = state.messages.waiting.pop_front() else {
+        let Some(packet) = state.messages.waiting.pop_front() else {
             state.messages.running = false;
             return;
         };
-        state.messages.bytes -= work.payload.len();
+        state.messages.bytes -= packet.payload.len();
         link.notify(&state);
         drop(state);
+        let request = Request::new(Context::new(link.peer(), MESSAGE, None), packet);
+        let mut cx = Poller::from_waker(alarm.waker());
         // Nobody waits for what a message's handler gives back.
-        let _ = work.run(link, false);
+        if let Dispatched::Pending(mut handler) = link.router.dispatch(request, &mut cx) {
+            loop {
+                alarm.wait(None);
+                if handler.as_mut().poll(&mut cx).is_ready() {
+                    break;
+                }
+            }
+            give_up(handler);
+        }
     }
 }

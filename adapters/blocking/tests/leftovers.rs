@@ -9,7 +9,7 @@ use core::time::Duration;
 use std::io::Write;
 use std::net::TcpStream;
 
-use flyrpc_blocking::{Client, Connected, Limits, Server, ServerHandle};
+use flyrpc_blocking::{Bytes, Client, Connected, Context, Limits, Overload, Server, ServerHandle};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -37,17 +37,17 @@ fn assert_nothing_left(after: &str) {
 }
 
 fn start() -> (ServerHandle, Vec<Connected>) {
-    let echo = |request: &flyrpc_blocking::Request<'_>| request.payload().to_vec();
+    let echo = |payload: Bytes| payload;
     let server = Server::new()
         .limits(Limits::new().call_timeout(SOON))
         .handle("echo", echo)
-        .handle("call me", |request| Ok(request.peer().call("echo", b"x")?));
+        .handle("call me", |context: Context| context.peer().call("echo", "x"));
     let server = server.listen("127.0.0.1:0").unwrap();
     let connect = || Client::new().handle("echo", echo).connect(server.address()).unwrap();
     let clients: Vec<_> = (0..10).map(|_| connect()).collect();
     for client in &clients {
-        assert_eq!(client.call("echo", b"x"), Ok(b"x".into()));
-        assert_eq!(client.call("call me", b"x"), Ok(b"x".into()));
+        assert_eq!(client.call("echo", b"x"), Ok("x".into()));
+        assert_eq!(client.call("call me", b"x"), Ok("x".into()));
         client.send("echo", b"x").unwrap();
         client.ping(100, SOON).unwrap();
         client.ping(1, SOON).unwrap();
@@ -96,8 +96,7 @@ fn no_thread_and_no_socket_is_left() {
 
     // Peers that end in the middle of a packet, break the protocol, or never read what they asked for.
     let (server, clients) = start();
-    let mut raws: Vec<_> =
-        (0..6).map(|_| TcpStream::connect(server.address().to_string()).unwrap()).collect();
+    let mut raws: Vec<_> = (0..6).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     for (raw, bytes) in raws.iter_mut().zip([&[0x40][..], &[0x40; 2000], &[0x43, 0, 1, 0, 0xff]]) {
         raw.write_all(bytes).unwrap();
     }
@@ -110,14 +109,14 @@ fn no_thread_and_no_socket_is_left() {
     };
     let timed_out = deaf.call_within("x", vec![0; 32 << 20], Duration::from_millis(50));
     assert!(timed_out.is_err());
-    let pending = deaf.start("x", b"", SOON).unwrap();
+    let pending = deaf.start("x", (), SOON).unwrap();
     drop(server);
     assert!(pending.wait().is_err());
     drop((raws, clients, peers, deaf));
     assert_nothing_left("peers that misbehave");
 
     // Connections that nobody accepted, or had no room.
-    let server = Server::new().max_connections(1).listen("127.0.0.1:0").unwrap();
+    let server = Server::new().max_connections(1, Overload::Refuse).listen("127.0.0.1:0").unwrap();
     let clients: Vec<_> = (0..5).map(|_| Client::new().connect(server.address()).unwrap()).collect();
     drop(clients);
     drop(server);

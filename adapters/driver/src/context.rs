@@ -1,11 +1,11 @@
 //! Who sent a request, and what its handler may know of the connection
 
 use core::fmt;
-use core::future::poll_fn;
-use core::task::Poll;
+use core::task::{Poll, Waker};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::watchers::Watch;
 use crate::{Extensions, Session};
 
 /// A connection's number, unlike that of any other in this process
@@ -50,6 +50,14 @@ pub trait Caller: Clone + Send + Sync + 'static {
 
     /// Ready as soon as the peer no longer waits for the answer to this request; the task is woken then
     fn poll_cancelled(&self, request: RequestId, cx: &mut core::task::Context<'_>) -> Poll<()>;
+
+    /// One that waited in [`poll_cancelled`](Self::poll_cancelled) with this waker was dropped
+    ///
+    /// The waker need not be kept any longer; one that was kept is woken now, for others may wait with the same. Does nothing
+    /// by default.
+    fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
+        let _ = (request, waker);
+    }
 }
 
 /// Who sent a request, and what else its handler may know; cheap to clone
@@ -115,7 +123,9 @@ impl<P: Caller> Context<P> {
 
     /// Waits until the sender no longer waits for the answer
     pub async fn cancelled(&self) {
-        poll_fn(|cx| self.peer.poll_cancelled(self.request, cx)).await;
+        let forget = |waker: &Waker| self.peer.forget_cancelled(self.request, waker);
+        Watch::new(|cx: &mut core::task::Context<'_>| self.peer.poll_cancelled(self.request, cx), forget)
+            .await;
     }
 }
 

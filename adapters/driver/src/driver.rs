@@ -626,12 +626,13 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         if next >= self.armed {
             return false;
         }
-        if next <= now && state.conn.poll_timeout().is_some_and(|due| due <= now) && self.stalled.is_none() {
+        (self.armed, state.armed) = (next, next);
+        if next <= now {
+            // The next poll does it.
             return true;
         }
         let timer = self.timer.get_or_insert_with(R::timer);
         timer.set(next.saturating_duration_since(now));
-        (self.armed, state.armed) = (next, next);
         timer.poll_expired(cx).is_ready()
     }
 
@@ -701,7 +702,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         state.out.clear();
         state.begun.clear();
         state.pump(&mut self.wakers);
-        self.wakers.append(&mut state.closers);
+        state.closers.take(&mut self.wakers);
         let why = state.closed.unwrap_or(CloseReason::Local);
         drop(state);
         self.wake();

@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::link::Link;
 use crate::options::Options;
 use crate::runtime::{Runtime, Transport};
+use crate::watchers::Watchers;
 use crate::{ConnectionId, Info, Peer, Router, Session};
 
 /// Who is connected, and how connections are made
@@ -28,7 +29,7 @@ pub(crate) struct HubState {
     /// No connection is taken any more
     pub(crate) stopped: bool,
     /// Whom to tell when a connection has ended, or when it stops
-    pub(crate) watchers: Vec<Waker>,
+    pub(crate) watchers: Watchers,
 }
 
 /// Connections of the whole process
@@ -94,9 +95,10 @@ impl Hub {
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.stopped = true;
-        let watchers = core::mem::take(&mut state.watchers);
+        let mut wakers = Vec::new();
+        state.watchers.take(&mut wakers);
         drop(state);
-        watchers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -115,10 +117,11 @@ impl Drop for Entry {
         if let Some(hub) = self.hub.upgrade() {
             let mut state = hub.lock();
             let peer = state.peers.remove(&self.id);
-            let watchers = core::mem::take(&mut state.watchers);
+            let mut wakers = Vec::new();
+            state.watchers.take(&mut wakers);
             drop(state);
             drop(peer);
-            watchers.into_iter().for_each(Waker::wake);
+            wakers.into_iter().for_each(Waker::wake);
         }
     }
 }

@@ -26,6 +26,7 @@ mod running;
 pub mod runtime;
 mod server;
 mod sync;
+mod watchers;
 
 pub use address::{Address, BadAddress};
 pub use client::{Client, Connected};

@@ -24,6 +24,7 @@ use crate::out::{Out, PARTS};
 use crate::requests::Requests;
 use crate::runtime::{Task, TryWrite};
 use crate::sync::{Mutex, MutexGuard};
+use crate::watchers::Watchers;
 use crate::{Error, Info, Outcome, Peer, Router};
 
 /// One connection
@@ -68,7 +69,7 @@ pub(crate) struct State {
     /// Who waits for room to send
     pub(crate) room: Room,
     /// Who waits for the end
-    pub(crate) closers: Vec<Waker>,
+    pub(crate) closers: Watchers,
     /// The way out for callers, until the end
     pub(crate) writer: Option<Arc<dyn TryWrite>>,
 }
@@ -105,7 +106,7 @@ impl Link {
             closed: None,
             finished: false,
             room: Room::default(),
-            closers: Vec::new(),
+            closers: Watchers::default(),
             writer,
         };
         Arc::new(Self { info, router, options, spawn, clock: Clock::start(), state: Mutex::new(state) })
@@ -324,7 +325,7 @@ impl State {
                 }
                 Event::Closed { why } => {
                     self.closed = Some(why);
-                    wakers.append(&mut self.closers);
+                    self.closers.take(wakers);
                     self.room.wake_all(wakers);
                     self.requests.end_all(wakers);
                 }

@@ -1,9 +1,9 @@
 //! The other end of a connection, to be called
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use flyrpc_core::{CloseReason, Instant, Refusal, State, Stats};
 use crate::calls::Done;
 use crate::lane::MESSAGE;
 use crate::link::{Guard, Link, poll_room};
+use crate::watchers::Watch;
 use crate::{
     Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Payload, RemoteError, RequestId,
     Session, UnreadableReply,
@@ -171,19 +172,23 @@ impl Peer {
 
     /// Waits until the connection has ended and its socket is closed, and tells what ended it
     pub fn closed(&self) -> impl Future<Output = CloseReason> + use<> {
-        let link = Arc::clone(&self.link);
-        poll_fn(move |cx| {
-            let mut state = link.lock();
-            match state.closed {
-                Some(why) if state.finished => Poll::Ready(why),
-                _ => {
-                    if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
-                        state.closers.push(cx.waker().clone());
+        let (link, watched) = (Arc::clone(&self.link), Arc::clone(&self.link));
+        Watch::new(
+            move |cx: &mut Context<'_>| {
+                let mut state = link.lock();
+                match state.closed {
+                    Some(why) if state.finished => Poll::Ready(why),
+                    _ => {
+                        state.closers.add(cx.waker());
+                        Poll::Pending
                     }
-                    Poll::Pending
                 }
-            }
-        })
+            },
+            move |waker: &Waker| {
+                let forgotten = watched.lock().closers.forget(waker);
+                forgotten.into_iter().for_each(Waker::wake);
+            },
+        )
     }
 
     /// How far the connection's life has come
@@ -247,10 +252,19 @@ impl Caller for Peer {
         if state.is_closed() {
             return Poll::Ready(());
         }
-        if !state.closers.iter().any(|known| known.will_wake(cx.waker())) {
-            state.closers.push(cx.waker().clone());
-        }
+        state.closers.add(cx.waker());
         Poll::Pending
+    }
+
+    fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
+        let mut state = self.link.lock();
+        let forgotten = if request == MESSAGE {
+            state.closers.forget(waker)
+        } else {
+            state.requests.forget_cancelled(request, waker)
+        };
+        drop(state);
+        forgotten.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -5,6 +5,7 @@ use core::task::{Poll, Waker};
 use flyrpc_core::Instant;
 
 use crate::RequestId;
+use crate::watchers::Watchers;
 
 /// What a handler that is under way is to do
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ struct Place {
     /// The task that polls the handler
     task: Option<Waker>,
     /// Who else wants to know of a cancel
-    watchers: Vec<Waker>,
+    watchers: Watchers,
 }
 
 #[derive(Debug)]
@@ -92,7 +93,7 @@ impl Requests {
             held,
             deadline,
             task: None,
-            watchers: Vec::new(),
+            watchers: Watchers::default(),
         });
         RequestId { index: (self.places.len() - 1) as u32, generation: 0 }
     }
@@ -109,7 +110,7 @@ impl Requests {
         place.running = false;
         place.generation = place.generation.wrapping_add(1);
         place.task = None;
-        wakers.append(&mut place.watchers);
+        place.watchers.take(wakers);
         let held = place.held;
         place.next = free;
         self.free = id.index;
@@ -142,13 +143,16 @@ impl Requests {
     pub(crate) fn poll_cancelled(&mut self, id: RequestId, watcher: &Waker) -> Poll<()> {
         match self.place(id) {
             Some(place) if place.fate == Fate::Go => {
-                if !place.watchers.iter().any(|known| known.will_wake(watcher)) {
-                    place.watchers.push(watcher.clone());
-                }
+                place.watchers.add(watcher);
                 Poll::Pending
             }
             _ => Poll::Ready(()),
         }
+    }
+
+    /// One of those who watch a request was dropped; whom to wake
+    pub(crate) fn forget_cancelled(&mut self, id: RequestId, watcher: &Waker) -> Option<Waker> {
+        self.place(id)?.watchers.forget(watcher)
     }
 
     /// The peer no longer waits for the answer to `key`
@@ -176,7 +180,7 @@ impl Requests {
         for place in self.places.iter_mut().filter(chosen) {
             place.fate = fate;
             wakers.extend(place.task.take());
-            wakers.append(&mut place.watchers);
+            place.watchers.take(wakers);
         }
     }
 

@@ -1,9 +1,9 @@
 //! Listening
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::marker::PhantomData;
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::hub::Hub;
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
+use crate::watchers::Watch;
 use crate::{Address, ConnectionId, IntoPayload, Overload, Payload, Peer, Router};
 
 /// A server to be: what it answers, and its limits
@@ -119,9 +120,7 @@ impl<R: Runtime> Future for Acceptor<R> {
             if state.stopped {
                 return Poll::Ready(());
             }
-            if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
-                state.watchers.push(cx.waker().clone());
-            }
+            state.watchers.add(cx.waker());
         }
         if let Some(timer) = pause {
             if timer.poll_expired(cx).is_pending() {
@@ -231,17 +230,19 @@ impl<R> ServerHandle<R> {
     /// Waits until the server was stopped and its last connection has ended: for a program that is a server and nothing
     /// else
     pub async fn wait(&self) {
-        poll_fn(|cx| {
+        let poll = |cx: &mut Context<'_>| {
             let mut state = self.hub.lock();
             if state.stopped && state.peers.is_empty() {
                 return Poll::Ready(());
             }
-            if !state.watchers.iter().any(|known| known.will_wake(cx.waker())) {
-                state.watchers.push(cx.waker().clone());
-            }
+            state.watchers.add(cx.waker());
             Poll::Pending
-        })
-        .await;
+        };
+        let forget = |waker: &Waker| {
+            let forgotten = self.hub.lock().watchers.forget(waker);
+            forgotten.into_iter().for_each(Waker::wake);
+        };
+        Watch::new(poll, forget).await;
     }
 }
 

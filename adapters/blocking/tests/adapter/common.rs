@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use flyrpc_blocking::{Client, Connected, Server, ServerHandle};
+use flyrpc_blocking::{Bytes, Client, Connected, Server, ServerHandle};
 
 pub(crate) use flyrpc_tests::vectors::packet;
 
@@ -69,7 +69,7 @@ impl Gate {
 
 /// A server that echoes
 pub(crate) fn echo() -> Server {
-    Server::new().handle("echo", |request| request.payload().to_vec())
+    Server::new().handle("echo", |payload: Bytes| payload)
 }
 
 pub(crate) fn listen(server: Server) -> ServerHandle {
@@ -109,7 +109,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(server: &ServerHandle) -> Self {
-        Self::over(TcpStream::connect(server.address().to_string()).unwrap())
+        Self::over(TcpStream::connect(server.address()).unwrap())
     }
 
     /// A raw server and a client that is connected to it

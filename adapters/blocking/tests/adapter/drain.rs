@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 use std::sync::Barrier;
 
-use flyrpc_blocking::{Client, CloseReason, Error, Refusal, RemoteError, Server, State};
+use flyrpc_blocking::{Client, CloseReason, Error, Refusal, RemoteError, Request, Server, Stage};
 
 use crate::common::{Gate, REQUEST, RESPONSE, Raw, SOON, bounded, connect, echo, listen, noise, now, until};
 
@@ -13,7 +13,7 @@ use crate::common::{Gate, REQUEST, RESPONSE, Raw, SOON, bounded, connect, echo, 
 fn gated(server: Server, gate: &Gate) -> (Server, Arc<AtomicUsize>) {
     let (gate, inside) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     let entered = Arc::clone(&inside);
-    let server = server.handle("slow", move |request| {
+    let server = server.handle("slow", move |request: &Request| {
         entered.fetch_add(1, Ordering::SeqCst);
         gate.pass();
         request.payload().to_vec()
@@ -28,22 +28,22 @@ fn p15_a_caller_that_drains_gets_its_answers_and_sends_nothing_new() {
         let (server, inside) = gated(echo(), &gate);
         let server = listen(server);
         let client = connect(Client::new(), &server);
-        let calls: Vec<_> = (0..5).map(|n| client.start("slow", [n], SOON).unwrap()).collect();
+        let calls: Vec<_> = (0..5).map(|n| client.start("slow", &[n], SOON).unwrap()).collect();
         until("all are handled", || inside.load(Ordering::SeqCst) == 5);
         std::thread::scope(|scope| {
             let drained = scope.spawn(|| client.drain(SOON));
-            until("it drains", || client.state() == State::Draining);
-            assert_eq!(client.call("echo", b""), Err(Error::Refused(Refusal::Draining)));
-            assert_eq!(client.send("echo", b""), Err(Error::Refused(Refusal::Draining)));
-            assert_eq!(server.peers()[0].call("echo", b""), Err(Error::Remote(RemoteError::new("DRAINING"))));
+            until("it drains", || client.state() == Stage::Draining);
+            assert_eq!(client.call("echo", ()), Err(Error::Refused(Refusal::Draining)));
+            assert_eq!(client.send("echo", ()), Err(Error::Refused(Refusal::Draining)));
+            assert_eq!(server.peers()[0].call("echo", ()), Err(Error::Remote(RemoteError::new("DRAINING"))));
             gate.open();
             for (n, call) in (0..).zip(calls) {
-                assert_eq!(call.wait(), Ok(vec![n]));
+                assert_eq!(call.wait(), Ok(vec![n].into()));
             }
             assert_eq!(drained.join().unwrap(), CloseReason::Drained);
         });
-        assert_eq!(client.state(), State::Closed);
-        assert_eq!(client.call("echo", b""), Err(Error::Refused(Refusal::Closed)));
+        assert_eq!(client.state(), Stage::Closed);
+        assert_eq!(client.call("echo", ()), Err(Error::Refused(Refusal::Closed)));
         until("the server has seen it", || server.peers().is_empty());
     });
 }
@@ -60,7 +60,7 @@ fn p15_a_server_that_drains_answers_what_it_has_and_refuses_the_rest() {
         let peer = &server.peers()[0];
         std::thread::scope(|scope| {
             let drained = scope.spawn(|| peer.drain(SOON));
-            until("it drains", || peer.state() == State::Draining);
+            until("it drains", || peer.state() == Stage::Draining);
             raw.send(REQUEST, 2, "echo", b"");
             raw.expect(RESPONSE, 2, "DRAINING", b"");
             gate.open();
@@ -80,7 +80,7 @@ fn p15_draining_ends_by_its_deadline_though_a_handler_hangs() {
         let (server, inside) = gated(echo(), &gate);
         let server = listen(server);
         let client = connect(Client::new(), &server);
-        let call = client.start("slow", b"", 6 * SOON).unwrap();
+        let call = client.start("slow", (), 6 * SOON).unwrap();
         until("it is handled", || inside.load(Ordering::SeqCst) == 1);
         let (start, timeout) = (now(), Duration::from_millis(200));
         assert_eq!(server.peers()[0].drain(timeout), CloseReason::DrainDeadline);
@@ -95,7 +95,7 @@ fn p15_draining_ends_by_its_deadline_though_a_handler_hangs() {
 fn p15_draining_ends_by_its_deadline_though_no_answer_comes() {
     bounded(|| {
         let (_silent, client) = Raw::with(Client::new());
-        let call = client.start("x", b"", 6 * SOON).unwrap();
+        let call = client.start("x", (), 6 * SOON).unwrap();
         assert_eq!(client.drain(Duration::from_millis(100)), CloseReason::DrainDeadline);
         assert_eq!(call.wait(), Err(Error::Lost(CloseReason::DrainDeadline)));
     });
@@ -116,7 +116,7 @@ fn p15_draining_ends_by_its_deadline_though_the_peer_reads_nothing() {
             let start = now();
             let _ = peer.drain(Duration::from_millis(200));
             assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-            assert_eq!(peer.state(), State::Closed);
+            assert_eq!(peer.state(), Stage::Closed);
         });
     });
 }
@@ -124,14 +124,14 @@ fn p15_draining_ends_by_its_deadline_though_the_peer_reads_nothing() {
 #[test]
 fn p15_draining_waits_for_a_slow_peer_to_take_its_answer() {
     bounded(|| {
-        let server = listen(echo().handle("long", |_| noise(24 << 20)));
+        let server = listen(echo().handle("long", || noise(24 << 20)));
         let mut raw = Raw::connect(&server);
         raw.send(REQUEST, 1, "long", b"");
         until("it is handled", || server.peers().first().is_some_and(|peer| peer.stats().requests == 1));
         let peer = &server.peers()[0];
         std::thread::scope(|scope| {
             let drained = scope.spawn(|| peer.drain(SOON));
-            until("all is encoded", || peer.state() == State::Closed);
+            until("all is encoded", || peer.state() == Stage::Closed);
             // Much longer than a drained connection lingers.
             let start = now();
             until("time has passed", || start.elapsed() > Duration::from_millis(1500));
@@ -150,7 +150,7 @@ fn draining_what_is_idle_ends_at_once() {
         let start = now();
         for _ in 0..5 {
             let client = connect(Client::new(), &server);
-            client.call("echo", b"").unwrap();
+            client.call("echo", ()).unwrap();
             assert_eq!(client.drain(6 * SOON), CloseReason::Drained);
             assert_eq!(client.drain(6 * SOON), CloseReason::Drained, "again");
         }
@@ -166,7 +166,7 @@ fn p15_a_shutdown_loses_no_reply() {
         let gate = Gate::default();
         let (server, inside) = gated(echo(), &gate);
         let server = listen(server);
-        let address = server.address().clone();
+        let address = server.address();
         let clients: Vec<_> = (0..CLIENTS).map(|_| connect(Client::new(), &server)).collect();
         let payload = noise(100_000);
         let calls: Vec<_> = clients
@@ -177,7 +177,7 @@ fn p15_a_shutdown_loses_no_reply() {
         let last = server.peers()[CLIENTS - 1].clone();
         std::thread::scope(|scope| {
             let shutdown = scope.spawn(|| server.shutdown(SOON));
-            until("it drains", || last.state() == State::Draining);
+            until("it drains", || last.state() == Stage::Draining);
             gate.open();
             for call in calls {
                 assert!(call.wait().unwrap() == payload);
@@ -199,7 +199,7 @@ fn p15_a_shutdown_ends_by_its_deadline() {
         let server = listen(server);
         let stuck = Raw::connect(&server);
         let client = connect(Client::new(), &server);
-        let call = client.start("slow", b"", 6 * SOON).unwrap();
+        let call = client.start("slow", (), 6 * SOON).unwrap();
         until("it is handled", || inside.load(Ordering::SeqCst) == 1);
         let (start, timeout) = (now(), Duration::from_millis(200));
         server.shutdown(timeout);
@@ -216,7 +216,7 @@ fn calls_may_race_with_a_shutdown() {
         for _ in 0..10 {
             let server = listen(echo());
             let client = connect(Client::new(), &server);
-            client.call("echo", b"").unwrap();
+            client.call("echo", ()).unwrap();
             let start = Barrier::new(5);
             std::thread::scope(|scope| {
                 for _ in 0..4 {
@@ -224,7 +224,7 @@ fn calls_may_race_with_a_shutdown() {
                         start.wait();
                         loop {
                             match client.call_within("echo", b"x", 6 * SOON) {
-                                Ok(answer) => assert_eq!(answer, b"x"),
+                                Ok(answer) => assert_eq!(answer, "x"),
                                 Err(Error::Remote(error)) => assert_eq!(error.code, "DRAINING"),
                                 Err(Error::Lost(_)) => {}
                                 Err(Error::Refused(Refusal::Closed)) => break,

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use flyrpc_blocking::{Client, CloseReason, Error, Limits, Overload, Refusal, RemoteError};
+use flyrpc_blocking::{Bytes, Client, CloseReason, Error, Limits, Overload, Refusal, RemoteError, Request};
 
 use crate::common::{Gate, MESSAGE, REQUEST, RESPONSE, Raw, SOON, bounded, connect, echo, listen, noise};
 
@@ -17,7 +17,7 @@ fn p17_a_payload_beyond_the_limit_is_refused_and_the_connection_lives_on() {
             let refused = Err(Error::Remote(RemoteError::new("TOO_LARGE")));
             assert_eq!(client.call("echo", noise(len)), refused);
             client.send("echo", noise(len)).unwrap();
-            assert_eq!(client.call("echo", noise(1000)), Ok(noise(1000)));
+            assert_eq!(client.call("echo", noise(1000)), Ok(noise(1000).into()));
         }
         let stats = server.peers()[0].stats();
         assert_eq!((stats.rejected, stats.invalid), (2, 2));
@@ -37,14 +37,14 @@ fn p17_an_absurd_length_ends_its_own_connection_only() {
             raw.expect_gone();
             let why = hear.recv_timeout(SOON).unwrap();
             assert!(matches!(why, CloseReason::Protocol(_)), "{why:?}");
-            assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
+            assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
         }
         // As does a code without an end.
         let mut raw = Raw::connect(&server);
         raw.write([0x40; 2000]);
         raw.expect_gone();
         assert!(matches!(hear.recv_timeout(SOON), Ok(CloseReason::Protocol(_))));
-        assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
+        assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
     });
 }
 
@@ -53,23 +53,23 @@ fn requests_beyond_the_limit_are_answered_busy() {
     bounded(|| {
         let (gate, inside) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
         let (held, entered) = (gate.clone(), Arc::clone(&inside));
-        let server = listen(echo().limits(Limits::new().max_unanswered(3)).handle("slow", move |_| {
+        let server = listen(echo().limits(Limits::new().max_unanswered(3)).handle("slow", move || {
             entered.fetch_add(1, Ordering::SeqCst);
             held.pass();
         }));
         let client = connect(Client::new(), &server);
-        let slow: Vec<_> = (0..3).map(|_| client.start("slow", b"", SOON).unwrap()).collect();
+        let slow: Vec<_> = (0..3).map(|_| client.start("slow", (), SOON).unwrap()).collect();
         for _ in 0..200 {
-            assert_eq!(client.call("echo", b""), Err(Error::Remote(RemoteError::new("BUSY"))));
+            assert_eq!(client.call("echo", ()), Err(Error::Remote(RemoteError::new("BUSY"))));
         }
         // Pings are not requests of the application's.
         assert!(client.ping(8, SOON).is_ok());
         gate.open();
         for call in slow {
-            assert_eq!(call.wait(), Ok(vec![]));
+            assert_eq!(call.wait(), Ok(Bytes::new()));
         }
         assert_eq!(inside.load(Ordering::SeqCst), 3);
-        assert_eq!(client.call("echo", b"x"), Ok(b"x".into()));
+        assert_eq!(client.call("echo", b"x"), Ok("x".into()));
     });
 }
 
@@ -79,7 +79,7 @@ fn requests_beyond_the_limit_wait_where_that_was_asked_for() {
         let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
         let limits = Limits::new().max_unanswered(3).overload(Overload::Wait);
-        let server = listen(echo().limits(limits).handle("work", move |request| {
+        let server = listen(echo().limits(limits).handle("work", move |request: &Request| {
             peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::yield_now();
             now.fetch_sub(1, Ordering::SeqCst);
@@ -87,9 +87,9 @@ fn requests_beyond_the_limit_wait_where_that_was_asked_for() {
         }));
         let client = connect(Client::new(), &server);
         let calls: Vec<_> =
-            (0..1000_u16).map(|n| client.start("work", n.to_be_bytes(), 2 * SOON).unwrap()).collect();
+            (0..1000_u16).map(|n| client.start("work", &n.to_be_bytes(), 2 * SOON).unwrap()).collect();
         for (n, call) in (0_u16..).zip(calls) {
-            assert_eq!(call.wait(), Ok(n.to_be_bytes().into()));
+            assert_eq!(call.wait(), Ok(n.to_be_bytes().to_vec().into()));
         }
         let most = most.load(Ordering::SeqCst);
         assert!((1..=3).contains(&most), "{most} at a time");
@@ -101,17 +101,17 @@ fn requests_beyond_the_limit_wait_where_that_was_asked_for() {
 fn calls_beyond_the_limit_are_refused() {
     bounded(|| {
         let (mut raw, client) = Raw::with(Client::new().limits(Limits::new().max_in_flight(10)));
-        let calls: Vec<_> = (0..10).map(|_| client.start("x", b"", SOON).unwrap()).collect();
+        let calls: Vec<_> = (0..10).map(|_| client.start("x", (), SOON).unwrap()).collect();
         let refused = Err(Error::Refused(Refusal::TooManyInFlight { in_flight: 10 }));
-        assert_eq!(client.call("x", b""), refused);
-        assert_eq!(client.ping(0, SOON).map(|_| vec![]), refused);
-        client.send("messages are free", b"").unwrap();
+        assert_eq!(client.call("x", ()), refused);
+        assert_eq!(client.ping(0, SOON).map(|_| Bytes::new()), refused);
+        client.send("messages are free", ()).unwrap();
         for call in calls {
             let seq = raw.read().seq;
             raw.send(RESPONSE, seq, "", b"");
-            assert_eq!(call.wait(), Ok(vec![]));
+            assert_eq!(call.wait(), Ok(Bytes::new()));
         }
-        assert!(client.start("x", b"", SOON).is_ok());
+        assert!(client.start("x", (), SOON).is_ok());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::channel;
 
-use flyrpc_blocking::{Client, CloseReason, Error, Refusal, State};
+use flyrpc_blocking::{Bytes, Client, CloseReason, Error, Overload, Refusal, Stage};
 
 use crate::common::{RESPONSE, Raw, SOON, bounded, connect, echo, listen, until};
 
@@ -13,11 +13,11 @@ fn dropping_a_client_closes_its_connection() {
         let server = listen(echo().on_close(move |_, why| gone.send(why).unwrap()));
         let client = connect(Client::new(), &server);
         let peer = client.peer();
-        assert_eq!(client.call("echo", b""), Ok(vec![]));
+        assert_eq!(client.call("echo", ()), Ok(Bytes::new()));
         drop(client);
         assert_eq!(hear.recv_timeout(SOON), Ok(CloseReason::PeerClosed));
-        assert_eq!((peer.closed(), peer.state()), (CloseReason::Local, State::Closed));
-        assert_eq!(peer.call("echo", b""), Err(Error::Refused(Refusal::Closed)));
+        assert_eq!((peer.closed(), peer.state()), (CloseReason::Local, Stage::Closed));
+        assert_eq!(peer.call("echo", ()), Err(Error::Refused(Refusal::Closed)));
         assert!(server.peers().is_empty());
     });
 }
@@ -28,9 +28,9 @@ fn dropping_a_clone_of_a_peer_closes_nothing() {
         let server = listen(echo());
         let client = connect(Client::new(), &server);
         drop(client.peer());
-        assert_eq!(client.call("echo", b"x"), Ok(b"x".into()));
+        assert_eq!(client.call("echo", b"x"), Ok("x".into()));
         drop(server.peers());
-        assert_eq!(client.call("echo", b"x"), Ok(b"x".into()));
+        assert_eq!(client.call("echo", b"x"), Ok("x".into()));
     });
 }
 
@@ -38,10 +38,10 @@ fn dropping_a_clone_of_a_peer_closes_nothing() {
 fn dropping_a_server_closes_its_connections_and_stops_listening() {
     bounded(|| {
         let server = listen(echo());
-        let address = server.address().clone();
+        let address = server.address();
         let clients: Vec<_> = (0..5).map(|_| connect(Client::new(), &server)).collect();
         for client in &clients {
-            client.call("echo", b"").unwrap();
+            client.call("echo", ()).unwrap();
         }
         drop(server);
         for client in &clients {
@@ -59,14 +59,14 @@ fn hooks_are_told_of_each_connection_once_and_why_it_ended() {
         let server = listen(
             echo()
                 .on_connect(move |peer| {
-                    peer.send("welcome", b"").unwrap();
+                    peer.send("welcome", ()).unwrap();
                     came.send(("server", None)).unwrap();
                 })
                 .on_close(move |_, why| went.send(("server", Some(why))).unwrap()),
         );
         let (came, went, welcome) = (events.clone(), events.clone(), events);
         let client = Client::new()
-            .handle("welcome", move |_| welcome.send(("welcome", None)).unwrap())
+            .handle("welcome", move || welcome.send(("welcome", None)).unwrap())
             .on_connect(move |_| came.send(("client", None)).unwrap())
             .on_close(move |_, why| went.send(("client", Some(why))).unwrap());
         let client = connect(client, &server);
@@ -95,7 +95,7 @@ fn a_hook_that_panics_ends_neither_server_nor_connection() {
         let server = listen(echo().on_connect(move |_| fail()).on_close(move |_, _| fail()));
         for _ in 0..3 {
             let client = connect(Client::new(), &server);
-            assert_eq!(client.call("echo", b"alive"), Ok(b"alive".into()));
+            assert_eq!(client.call("echo", b"alive"), Ok("alive".into()));
         }
         until("all have left", || server.peers().is_empty());
     });
@@ -104,20 +104,20 @@ fn a_hook_that_panics_ends_neither_server_nor_connection() {
 #[test]
 fn connections_beyond_the_limit_are_closed_as_they_come() {
     bounded(|| {
-        let server = listen(echo().max_connections(2));
+        let server = listen(echo().max_connections(2, Overload::Refuse));
         let first = connect(Client::new(), &server);
         let second = connect(Client::new(), &server);
         for client in [&first, &second] {
-            assert_eq!(client.call("echo", b"x"), Ok(b"x".into()));
+            assert_eq!(client.call("echo", b"x"), Ok("x".into()));
         }
         let third = connect(Client::new(), &server);
         assert_eq!(third.closed(), CloseReason::PeerClosed);
-        assert_eq!(first.call("echo", b"x"), Ok(b"x".into()));
+        assert_eq!(first.call("echo", b"x"), Ok("x".into()));
         // A place that is free again is taken again.
         drop(first);
         until("the first has left", || server.peers().len() == 1);
         let fourth = connect(Client::new(), &server);
-        assert_eq!(fourth.call("echo", b"x"), Ok(b"x".into()));
+        assert_eq!(fourth.call("echo", b"x"), Ok("x".into()));
     });
 }
 
@@ -125,15 +125,15 @@ fn connections_beyond_the_limit_are_closed_as_they_come() {
 fn closing_ends_the_calls_in_flight() {
     bounded(|| {
         let (mut raw, client) = Raw::with(Client::new());
-        let calls: Vec<_> = (0..10).map(|_| client.start("x", b"", SOON).unwrap()).collect();
+        let calls: Vec<_> = (0..10).map(|_| client.start("x", (), SOON).unwrap()).collect();
         let seq = raw.read().seq;
         client.close();
         for call in calls {
             assert_eq!(call.wait(), Err(Error::Lost(CloseReason::Local)));
         }
         let _ = std::io::Write::write(&mut raw.stream, &crate::common::packet(RESPONSE, seq, "", b"late"));
-        assert_eq!(client.call("x", b""), Err(Error::Refused(Refusal::Closed)));
-        assert_eq!(client.send("x", b""), Err(Error::Refused(Refusal::Closed)));
+        assert_eq!(client.call("x", ()), Err(Error::Refused(Refusal::Closed)));
+        assert_eq!(client.send("x", ()), Err(Error::Refused(Refusal::Closed)));
         assert_eq!(client.ping(0, SOON), Err(Error::Refused(Refusal::Closed)));
         assert_eq!(client.drain(SOON), CloseReason::Local);
     });

@@ -5,7 +5,7 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
-use flyrpc_blocking::{Client, Error, RemoteError, Server, ServerHandle};
+use flyrpc_blocking::{Client, Error, RemoteError, Request, Server, ServerHandle};
 use flyrpc_tests::vectors::{Bytes, load_copy, unhex};
 use serde_json::Value;
 
@@ -19,11 +19,11 @@ fn go_server() -> (ServerHandle, Events) {
     let events = Events::default();
     let (echoed, acked) = (Arc::clone(&events), Arc::clone(&events));
     let server = Server::new()
-        .handle("echo", move |request| {
+        .handle("echo", move |request: &Request| {
             echoed.lock().unwrap().push(("echo".to_owned(), request.payload().to_vec()));
             request.payload().to_vec()
         })
-        .handle("ack", move |request| {
+        .handle("ack", move |request: &Request| {
             acked.lock().unwrap().push(("ack".to_owned(), request.payload().to_vec()));
         });
     (listen(server), events)
@@ -127,11 +127,11 @@ fn play_to_client(probe: &Value) {
     let events = Events::default();
     let (echoed, noted) = (Arc::clone(&events), Arc::clone(&events));
     let client = Client::new()
-        .handle("echo", move |request| {
+        .handle("echo", move |request: &Request| {
             echoed.lock().unwrap().push(("echo".to_owned(), request.payload().to_vec()));
             request.payload().to_vec()
         })
-        .handle("note", move |request| {
+        .handle("note", move |request: &Request| {
             noted.lock().unwrap().push(("note".to_owned(), request.payload().to_vec()));
         });
     let (mut raw, client) = Raw::with(client);
@@ -149,7 +149,7 @@ fn play_to_client(probe: &Value) {
         } else if let Some(result) = step.get("client_result") {
             let outcome = pending.take().unwrap().wait();
             match result["err"].as_str() {
-                None => assert_eq!(outcome, Ok(Bytes::of(&result["reply"])), "{name}"),
+                None => assert_eq!(outcome, Ok(Bytes::of(&result["reply"]).into()), "{name}"),
                 Some("TIMEOUT") => assert_eq!(outcome, Err(Error::TimedOut), "{name}"),
                 // The Go client does not show details.
                 Some(code) => {

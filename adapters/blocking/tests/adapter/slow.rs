@@ -3,7 +3,9 @@
 use core::time::Duration;
 use std::sync::mpsc::channel;
 
-use flyrpc_blocking::{Client, Error, Limits, Overload, Peer, Refusal, Server, ServerHandle};
+use flyrpc_blocking::{
+    Client, CloseReason, Error, Limits, Loss, Overload, Peer, Refusal, Server, ServerHandle,
+};
 
 use crate::common::{MESSAGE, REQUEST, Raw, SOON, bounded, connect, echo, listen, noise, now, packet, until};
 
@@ -38,8 +40,8 @@ fn p16_sending_to_a_deaf_peer_is_refused_where_that_was_asked_for() {
         assert!(matches!(error, Error::Refused(Refusal::NoRoom { .. })), "{error:?} after {taken} bytes");
         // Nobody else notices.
         let other = connect(Client::new(), &server);
-        assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
-        let told = server.broadcast("to all", b"");
+        assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
+        let told = server.broadcast("to all", b"").unwrap();
         assert!((1..=2).contains(&told), "at least the other");
         // What was taken arrives when the peer wakes up, whole and in order, and then there is room again.
         for _ in 0..taken >> 16 {
@@ -48,7 +50,7 @@ fn p16_sending_to_a_deaf_peer_is_refused_where_that_was_asked_for() {
         if told == 2 {
             raw.expect(MESSAGE, 0, "to all", b"");
         }
-        until("there is room", || deaf.send("y", b"").is_ok());
+        until("there is room", || deaf.send("y", ()).is_ok());
         raw.expect(MESSAGE, 0, "y", b"");
     });
 }
@@ -63,7 +65,7 @@ fn p16_sending_to_a_deaf_peer_waits_within_its_deadline() {
         assert_eq!(error, Error::TimedOut, "after {taken} bytes");
         // Who waits goes on as soon as there is room.
         std::thread::scope(|scope| {
-            let sent = scope.spawn(|| until("there is room", || deaf.send("y", b"").is_ok()));
+            let sent = scope.spawn(|| until("there is room", || deaf.send("y", ()).is_ok()));
             for _ in 0..taken >> 16 {
                 raw.expect(MESSAGE, 0, "x", noise(64 << 10));
             }
@@ -80,7 +82,7 @@ fn p01_calls_to_a_deaf_peer_end_at_their_deadline() {
         let (start, deadline) = (now(), Duration::from_millis(200));
         // The socket can't take it all, though there is room for it in the buffer.
         assert_eq!(deaf.call_within("x", noise(32 << 20), deadline), Err(Error::TimedOut));
-        assert_eq!(deaf.call_within("x", b"", deadline), Err(Error::TimedOut));
+        assert_eq!(deaf.call_within("x", (), deadline), Err(Error::TimedOut));
         assert_eq!(deaf.ping(100, deadline), Err(Error::TimedOut));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     });
@@ -97,12 +99,14 @@ fn p16_a_peer_that_takes_nothing_for_the_write_timeout_is_lost() {
         let other = connect(Client::new(), &server);
         std::thread::scope(|scope| {
             let call = scope.spawn(|| deaf.call_within("x", noise(32 << 20), 6 * SOON));
-            let (remote, _) = hear.recv_timeout(SOON).unwrap();
+            let (remote, why) = hear.recv_timeout(SOON).unwrap();
+            let lost = CloseReason::Transport(Loss::WriteTimeout);
+            assert_eq!(why, lost);
             assert_eq!(remote, raw.stream.local_addr().unwrap().to_string());
-            assert!(matches!(call.join().unwrap(), Err(Error::Lost(_))));
+            assert_eq!(call.join().unwrap(), Err(Error::Lost(lost)));
         });
-        assert_eq!(deaf.call("x", b""), Err(Error::Refused(Refusal::Closed)));
-        assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
+        assert_eq!(deaf.call("x", ()), Err(Error::Refused(Refusal::Closed)));
+        assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
     });
 }
 
@@ -151,11 +155,11 @@ fn p16_a_peer_that_asks_and_never_reads_costs_nobody_else() {
         });
         let other = connect(Client::new(), &server);
         for _ in 0..100 {
-            assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
+            assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
         }
         let _ = deaf.closed();
         let _ = flood.join().unwrap();
-        assert_eq!(other.call("echo", b"alive"), Ok(b"alive".into()));
+        assert_eq!(other.call("echo", b"alive"), Ok("alive".into()));
     });
 }
 
