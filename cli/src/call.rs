@@ -4,11 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use flyrpc_blocking::{CloseReason, Error};
+use flyrpc_tokio::{CloseReason, Error};
 
-use crate::Target;
 use crate::input::{Payload, reformat, spinner};
-use crate::report::{BAD, Failure, bytes, harmless, hex, preview};
+use crate::report::{Failure, bytes, harmless, hex, preview};
+use crate::{Target, bench};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -21,6 +21,8 @@ pub(crate) struct Options {
     /// How to print the answer
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
+    #[command(flatten)]
+    bench: bench::Options,
 }
 
 #[derive(Args)]
@@ -48,39 +50,36 @@ enum Output {
     Json,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let payload = options.payload.read()?;
-    let client = options.target.connect()?;
+    let client = options.target.connect().await?;
+    if let Some(repeat) = options.bench.repeat() {
+        return bench::run(&client, &options.code, payload.into(), repeat, &options.bench).await;
+    }
     let wait = spinner(format!("{} of {}: waiting", options.code, bytes(payload.len() as u64)));
-    let result = client.call(&options.code, &payload);
+    let result = client.call(&options.code, &payload).await;
     wait.finish_and_clear();
     match result {
         Ok(answer) => {
             print(&answer, options.output, options.payload.is_json())?;
-            client.drain(options.target.timeout);
+            client.drain(options.target.timeout).await;
             Ok(ExitCode::SUCCESS)
         }
-        Err(Error::Remote(error)) => {
-            eprintln!("flyrpc: the peer answered with an error: {}", harmless(&error.code));
-            if !error.details.is_empty() {
-                eprintln!("flyrpc: details: {}", preview(&error.details, 400));
-            }
-            Ok(ExitCode::from(BAD))
-        }
+        Err(Error::Remote(error)) => Err(Failure::remote(&error)),
         Err(error) => Err(error.into()),
     }
 }
 
-pub(crate) fn send(options: &SendOptions) -> Result<ExitCode, Failure> {
+pub(crate) async fn send(options: &SendOptions) -> Result<ExitCode, Failure> {
     let payload = options.payload.read()?;
-    let client = options.target.connect()?;
+    let client = options.target.connect().await?;
     if options.acked {
-        client.send_acked(&options.code, &payload)?;
+        client.send_acked(&options.code, &payload).await?;
     } else {
-        client.send(&options.code, &payload)?;
+        client.send(&options.code, &payload).await?;
     }
     // The message has left when the connection has drained.
-    let why = client.drain(options.target.timeout);
+    let why = client.drain(options.target.timeout).await;
     if matches!(why, CloseReason::Drained | CloseReason::PeerClosed) {
         Ok(ExitCode::SUCCESS)
     } else {

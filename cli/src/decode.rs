@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use flyrpc_core::fly::zip::{Opened, Unzip};
-use flyrpc_core::fly::{Head, decode_head};
+use flyrpc_core::fly::{Flag, Head, decode_head};
 use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
@@ -237,10 +237,39 @@ impl Decoder {
     }
 }
 
+/// What a packet is for
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Request,
+    Response,
+    Error,
+    Message,
+}
+
+impl Kind {
+    pub(crate) const fn of(flag: Flag, code: &[u8]) -> Self {
+        match (flag.is_response(), flag.is_request()) {
+            (true, _) if code.is_empty() => Self::Response,
+            (true, _) => Self::Error,
+            (false, true) => Self::Request,
+            (false, false) => Self::Message,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+            Self::Error => "error",
+            Self::Message => "message",
+        }
+    }
+}
+
 struct Row {
     offset: u64,
     flag: u8,
-    kind: &'static str,
+    kind: Kind,
     sequence: u16,
     code: String,
     len: u64,
@@ -251,14 +280,13 @@ struct Row {
 type Payload<'a> = Option<(&'a [u8], Result<Opened<'a>, String>)>;
 
 fn row(seen: &mut Seen, offset: u64, head: &Head<'_>, payload: Payload<'_>) -> Row {
-    let (kind, count) = if head.flag.is_response() {
-        if head.code.is_empty() { ("response", &mut seen.responses) } else { ("error", &mut seen.errors) }
-    } else if head.flag.is_request() {
-        ("request", &mut seen.requests)
-    } else {
-        ("message", &mut seen.messages)
-    };
-    *count += 1;
+    let kind = Kind::of(head.flag, head.code);
+    *match kind {
+        Kind::Request => &mut seen.requests,
+        Kind::Response => &mut seen.responses,
+        Kind::Error => &mut seen.errors,
+        Kind::Message => &mut seen.messages,
+    } += 1;
     let mut notes = Vec::new();
     let zip = head.flag.zip();
     let (mut code, mut shown) = (preview_code(head.code), None);
@@ -286,8 +314,8 @@ fn row(seen: &mut Seen, offset: u64, head: &Head<'_>, payload: Payload<'_>) -> R
     if shortest.length_width() < head.flag.length_width() {
         notes.push(format!("length in {} bytes", head.flag.length_width()));
     }
-    if head.flag.has(flyrpc_core::fly::Flag::RESERVED) {
-        notes.push(format!("reserved bits {:#04x}", head.flag.0 & flyrpc_core::fly::Flag::RESERVED.0));
+    if head.flag.has(Flag::RESERVED) {
+        notes.push(format!("reserved bits {:#04x}", head.flag.0 & Flag::RESERVED.0));
     }
     let note = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
     let (flag, sequence, len) = (head.flag.0, head.sequence, head.payload_len);
@@ -303,7 +331,7 @@ impl Row {
         serde_json::json!({
             "offset": self.offset,
             "flag": self.flag,
-            "kind": self.kind,
+            "kind": self.kind.name(),
             "seq": self.sequence,
             "code": self.code,
             "length": self.len,
@@ -316,7 +344,8 @@ impl Row {
 /// A line of the table
 impl core::fmt::Display for Row {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Self { offset, kind, sequence, code, len, note, .. } = self;
+        let Self { offset, sequence, code, len, note, .. } = self;
+        let kind = self.kind.name();
         // Control characters would reach the terminal.
         let code = if code.chars().any(char::is_control) { format!("{code:?}") } else { code.clone() };
         let code = match code.chars().count() {

@@ -130,6 +130,17 @@ pub(crate) fn progress(len: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A bar on stderr for `len` steps; none where nobody is looking
+pub(crate) fn counter(len: u64, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(len).with_message(what);
+    let style = "{msg} [{bar:40}] {human_pos}/{human_len} {per_sec} {eta}";
+    ProgressStyle::with_template(style).map(|style| bar.set_style(style)).ok();
+    bar
+}
+
 /// A sign of life on stderr while something takes long
 pub(crate) fn spinner(what: String) -> ProgressBar {
     if !std::io::stderr().is_terminal() {

@@ -1,5 +1,6 @@
 //! The `flyrpc` command: call, serve, ping and decode FlyRPC
 
+mod bench;
 mod call;
 mod decode;
 mod demo;
@@ -7,12 +8,14 @@ mod input;
 mod ping;
 mod report;
 mod serve;
+mod side;
+mod trace;
 
 use core::time::Duration;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flyrpc_blocking::{Client, Connected, Limits, ZipMode};
+use flyrpc_tokio::{Client, Connected, Limits, ZipMode};
 
 use report::Failure;
 
@@ -36,9 +39,9 @@ Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wro
 enum Command {
     /// Run a server and a client in one process and show what they say to each other
     Demo,
-    /// Answer requests: echo, upper, sleep (milliseconds), stats; shows them as they come
+    /// Answer requests, and show them as they come
     Serve(serve::Options),
-    /// Call CODE and print the answer's payload
+    /// Call CODE and print the answer's payload, or measure many calls
     Call(call::Options),
     /// Send a message to CODE: not answered, delivered at most once
     Send(call::SendOptions),
@@ -63,6 +66,12 @@ struct Target {
     /// Longest payload to take, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     max_payload: u32,
+    /// Ping a peer from which nothing comes for so long, and take it for lost when as long again nothing comes
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    keepalive: Option<Duration>,
+    /// Show each packet on standard error: direction, kind, sequence, code and length
+    #[arg(long)]
+    trace: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,14 +95,18 @@ impl From<Zip> for ZipMode {
 }
 
 impl Target {
-    fn connect(&self) -> Result<Connected, Failure> {
+    async fn connect(&self) -> Result<Connected, Failure> {
         let limits =
             Limits::new().max_payload(self.max_payload).max_unanswered(64).call_timeout(self.timeout);
-        Client::new()
-            .limits(limits)
-            .zip(self.zip.into())
-            .connect_within(&self.address, self.timeout)
-            .map_err(|error| Failure::connect(&self.address, &error))
+        let mut client = Client::new().limits(limits).zip(self.zip.into());
+        if let Some(time) = self.keepalive {
+            client = client.keepalive(time, time);
+        }
+        if self.trace {
+            client = client.on_packet(|_, direction, packet| eprintln!("{}", trace::line(direction, packet)));
+        }
+        let connected = client.connect_within(&self.address, self.timeout).await;
+        connected.map_err(|error| Failure::connect(&self.address, &error))
     }
 }
 
@@ -110,15 +123,47 @@ const MAX_TIME: Duration = Duration::from_secs(86_400);
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Demo => demo::run(),
-        Command::Serve(options) => serve::run(&options),
-        Command::Call(options) => call::run(&options),
-        Command::Send(options) => call::send(&options),
-        Command::Ping(options) => ping::run(&options),
+        Command::Demo => block_on(demo::run()),
+        Command::Serve(options) => block_on(serve::run(&options)),
+        Command::Call(options) => block_on(call::run(&options)),
+        Command::Send(options) => block_on(call::send(&options)),
+        Command::Ping(options) => block_on(ping::run(&options)),
         Command::Decode(options) => decode::run(&options),
     };
     match result {
         Ok(code) => code,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Runs a command on tokio, and does not wait for what it leaves behind, such as a name that is being looked up
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("can't start: {error}")))?;
+    let result = runtime.block_on(command);
+    runtime.shutdown_background();
+    result
+}
+
+/// Ctrl-C, watched from when this is made
+struct Interrupts(
+    #[cfg(unix)] tokio::signal::unix::Signal,
+    #[cfg(windows)] tokio::signal::windows::CtrlC,
+);
+
+impl Interrupts {
+    fn watch() -> Result<Self, Failure> {
+        #[cfg(unix)]
+        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
+        #[cfg(windows)]
+        let signal = tokio::signal::windows::ctrl_c();
+        signal.map(Self).map_err(|error| Failure::new(format!("can't watch for Ctrl-C: {error}")))
+    }
+
+    /// The next one
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            core::future::pending::<()>().await;
+        }
     }
 }

@@ -1,15 +1,13 @@
 //! `flyrpc ping`
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
 
 use clap::Args;
-use flyrpc_blocking::{Error, Pong};
+use flyrpc_tokio::{Error, Pong};
 
 use crate::report::{Failure, TIMED_OUT, bytes, millis, say};
-use crate::{Target, seconds};
+use crate::{Interrupts, Target, seconds};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -29,30 +27,28 @@ pub(crate) struct Options {
     quiet: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let client = options.target.connect()?;
-    let (stop, stopped) = mpsc::channel();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let (flag, peer) = (Arc::clone(&interrupted), client.peer());
-    let hook = ctrlc::set_handler(move || {
-        flag.store(true, Ordering::SeqCst);
-        let _ = stop.send(());
-        // Ends a ping that waits.
-        peer.close();
-    });
-    hook.map_err(|error| Failure::new(format!("can't watch for Ctrl-C: {error}")))?;
-
+pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let client = options.target.connect().await?;
+    let mut interrupts = Interrupts::watch()?;
     let (address, len) = (&options.target.address, options.len as usize);
     say(format_args!("PING {address} ({}): {} of payload", client.remote(), bytes(len as u64)));
     let mut times = Vec::new();
     let mut sent = 0;
     let mut end = None;
-    while (options.count == 0 || sent < options.count) && !interrupted.load(Ordering::SeqCst) {
-        if sent > 0 && stopped.recv_timeout(options.interval).is_ok() {
-            break;
+    while options.count == 0 || sent < options.count {
+        if sent > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(options.interval) => {}
+                () = interrupts.next() => break,
+            }
         }
+        let answer = tokio::select! {
+            answer = client.ping(len, options.target.timeout) => answer,
+            // What was interrupted was not lost.
+            () = interrupts.next() => break,
+        };
         sent += 1;
-        match client.ping(len, options.target.timeout) {
+        match answer {
             Ok(Pong { time, len: back }) => {
                 times.push(time);
                 let time = millis(time);
@@ -70,10 +66,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
                         options.target.timeout.as_secs_f64()
                     ));
                 }
-            }
-            Err(_) if interrupted.load(Ordering::SeqCst) => {
-                // What was interrupted was not lost.
-                sent -= 1;
             }
             Err(error) => {
                 end = Some(Failure::from(error));

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use flyrpc_blocking::{BadAddress, Error};
+use flyrpc_tokio::{BadAddress, Error, RemoteError};
 
 /// Why the command failed
 #[derive(Debug)]
@@ -42,6 +42,15 @@ impl Failure {
         Self { text: format!("can't listen on {address}: {error}"), code }
     }
 
+    /// The peer's answer is an error: its code, and the beginning of its details
+    pub(crate) fn remote(error: &RemoteError) -> Self {
+        let mut text = format!("the peer answered with an error: {}", harmless(&error.code));
+        if !error.details.is_empty() {
+            text += &format!("\nflyrpc: details: {}", preview(&error.details, 400));
+        }
+        Self::new(text)
+    }
+
     /// Says it on stderr
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("flyrpc: {}", self.text);
@@ -53,8 +62,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let code = match &error {
             Error::TimedOut => TIMED_OUT,
-            Error::Lost(_) => LOST,
-            Error::Refused(_) | Error::Cancelled => NOT_SENT,
+            Error::Lost(_) | Error::Protocol(_) => LOST,
+            Error::Refused(_) | Error::Cancelled | Error::Unencodable(_) => NOT_SENT,
             // The answer can't be read, and whatever a later version adds.
             Error::Remote(_) | Error::UnreadableReply(_) | _ => BAD,
         };

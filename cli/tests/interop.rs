@@ -11,9 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{OnceLock, mpsc};
 
-/// Checks that need handlers which `flyrpc serve` does not have
-const SKIPPED_WITH_FLYRPC: &[&str] =
-    &["greet", "error-code", "implicit-ack", "messages-counted", "messages-in-order", "big"];
+/// Checks that need handlers which `flyrpc serve` does not have: none
+const SKIPPED_WITH_FLYRPC: &[&str] = &[];
 
 /// The checks of both clients, in their order: none can be lost unseen
 const CHECKS: &[&str] = &[

@@ -80,7 +80,7 @@ impl Requests {
     /// The peer no longer waits for the answer to `key`; whom to wake
     #[must_use]
     pub(crate) fn cancel(&mut self, key: u16) -> Vec<Waker> {
-        self.decide(Fate::Cancelled, |running| running.id.index == key.into())
+        self.decide(Fate::Cancelled, |running| running.id.index == u32::from(key))
     }
 
     /// The connection has ended; whom to wake
