@@ -106,7 +106,7 @@ impl Side for Peer {
     }
 
     async fn send_acked(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
-        self.send_acked(code, payload).await
+        self.send_acked(code, payload).await.map(drop)
     }
 
     async fn send(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
