@@ -62,7 +62,7 @@ fn the_demo_runs_every_step_as_expected() {
     let output = run(&["demo"]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{out}{}", text(&output.stderr));
-    assert!(out.contains("16 of 16 steps as expected") && !out.contains("NOT AS EXPECTED"), "{out}");
+    assert!(out.contains("96 of 96 steps as expected") && !out.contains("NOT AS EXPECTED"), "{out}");
 }
 
 #[test]
