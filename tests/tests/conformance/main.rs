@@ -34,10 +34,13 @@ macro_rules! on_stack {
     };
 }
 
+mod bytes;
 mod drain;
+mod keepalive;
 mod life;
 mod nest;
 mod order;
+mod pressure;
 mod raw;
 mod rig;
 mod stacks;
