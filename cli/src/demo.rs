@@ -244,10 +244,9 @@ async fn echoed(client: &impl Side, caller: u32, call: u32) -> bool {
 async fn ending(show: &mut Show, client: &impl Side) {
     show.group("drain, call after the end");
     show.step("client", "drain", async {
-        match client.drain(TIME).await {
-            CloseReason::Drained => Ok("every answer has come; the connection is closed".to_owned()),
-            why => Err(why.to_string()),
-        }
+        let why = client.drain(TIME).await;
+        let text = "every answer has come; the connection is closed";
+        if why == CloseReason::Drained { Ok(text.to_owned()) } else { Err(why.to_string()) }
     })
     .await;
     show.step("client", "call after the end", async {

@@ -37,7 +37,7 @@ Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wro
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a server and a client in one process and show what they say to each other
+    /// Run servers and clients in one process, on tokio, smol and threads, and show what they say to each other
     Demo,
     /// Answer requests, and show them as they come
     Serve(serve::Options),
