@@ -11,7 +11,7 @@
 //!
 //! | code | who calls whom | payload | answer |
 //! |---|---|---|---|
-//! | `register` | agent, server | [`Registration`] | nothing, or `NAME_TAKEN` |
+//! | `register` | agent, server | [`Registration`] | nothing; it takes the place of one of the same name |
 //! | `command` | server, agent | a command | its output, or an error |
 //! | `list` | operator, server | nothing | [`Registration`]s |
 //! | `run` | operator, server | [`Order`] | [`Report`]s |
@@ -144,7 +144,7 @@ async fn run(agents: State<Agents>, Json(order): Json<Order>) -> Result<Json<Vec
         let command = Arc::clone(&command);
         calls.spawn(async move {
             let answer = peer.call_as::<String>("command", command.as_bytes()).within(timeout).await;
-            Report { agent, outcome: answer.map_err(explain) }
+            Report { agent, outcome: answer.map_err(|error| explain(&error)) }
         });
     }
     let mut reports = calls.join_all().await;
@@ -152,14 +152,14 @@ async fn run(agents: State<Agents>, Json(order): Json<Order>) -> Result<Json<Vec
     Ok(Json(reports))
 }
 
-fn explain(error: Error) -> String {
-    match error {
-        // Agents put text there.
-        Error::Remote(RemoteError { code, details }) if !details.is_empty() => {
-            format!("{code}: {}", String::from_utf8_lossy(&details))
-        }
-        other => other.to_string(),
+fn explain(error: &Error) -> String {
+    // Agents put text there.
+    if let Error::Remote(RemoteError { code, details }) = error
+        && !details.is_empty()
+    {
+        return format!("{code}: {}", String::from_utf8_lossy(details));
     }
+    error.to_string()
 }
 
 async fn serve(address: &str) -> Result<(), Failure> {

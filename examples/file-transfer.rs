@@ -195,8 +195,12 @@ async fn write(context: Context, chunk: Bytes) -> Result<(), RemoteError> {
 
 async fn done(context: Context, Json(sum): Json<Sum>) -> Result<(), RemoteError> {
     let file = of_session::<Incoming>(&context, "PUT_FIRST")?;
-    let right = with_files(move || lock(&file).finish(&sum)).await?;
-    if right { Ok(()) } else { Err("WRONG_SUM".into()) }
+    if !with_files(move || lock(&file).finish(&sum)).await? {
+        return Err("WRONG_SUM".into());
+    }
+    // The file is the store's now, not the connection's.
+    drop(context.session().remove::<Shared<Incoming>>());
+    Ok(())
 }
 
 async fn open(
