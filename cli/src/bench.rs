@@ -17,7 +17,7 @@ use crate::input::counter;
 use crate::report::{Failure, bytes, count, grouped, say};
 
 #[derive(Args)]
-pub(crate) struct Options {
+pub(crate) struct Measure {
     /// Call so many times over one connection, and print rate and latency instead of the answers
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     repeat: Option<u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Options {
     concurrency: u64,
 }
 
-impl Options {
+impl Measure {
     /// How many calls to measure, if any
     pub(crate) const fn repeat(&self) -> Option<u64> {
         self.repeat
@@ -40,10 +40,10 @@ pub(crate) async fn run(
     code: &str,
     payload: Bytes,
     repeat: u64,
-    options: &Options,
+    measure: &Measure,
 ) -> Result<ExitCode, Failure> {
     let mut interrupts = Interrupts::watch()?;
-    let concurrency = options.concurrency.min(repeat);
+    let concurrency = measure.concurrency.min(repeat);
     let len = payload.len() as u64;
     let work = Arc::new(Work {
         peer: client.peer(),

@@ -22,7 +22,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
     #[command(flatten)]
-    bench: bench::Options,
+    measure: bench::Measure,
 }
 
 #[derive(Args)]
@@ -53,8 +53,8 @@ enum Output {
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let payload = options.payload.read()?;
     let client = options.target.connect().await?;
-    if let Some(repeat) = options.bench.repeat() {
-        return bench::run(&client, &options.code, payload.into(), repeat, &options.bench).await;
+    if let Some(repeat) = options.measure.repeat() {
+        return bench::run(&client, &options.code, payload.into(), repeat, &options.measure).await;
     }
     let wait = spinner(format!("{} of {}: waiting", options.code, bytes(payload.len() as u64)));
     let result = client.call(&options.code, &payload).await;

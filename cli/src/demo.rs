@@ -8,18 +8,30 @@ use std::time::Instant;
 use bytes::Bytes;
 use flyrpc_core::fly::zip::Zipper;
 use flyrpc_driver::{CloseReason, Error, Router, ZipMode};
+use flyrpc_smol::Smol;
 use flyrpc_tokio::Tokio;
 
 use crate::report::{BAD, Failure, bytes, grouped, millis, preview, say};
 use crate::serve::Log;
-use crate::side::{Kind, On, Side};
+use crate::side::{Kind, On, Side, Threads};
 
 pub(crate) async fn run() -> Result<ExitCode, Failure> {
+    type OnTokio = On<Tokio>;
+    type OnSmol = On<Smol>;
+
     let mut show = Show::default();
-    section::<On<Tokio>, On<Tokio>>(&mut show, "tokio: a server and a client, one connection, calls both ways").await?;
+    section::<OnTokio, OnTokio>(&mut show, "tokio: a server and a client, one connection, calls both ways")
+        .await?;
+    // The same steps, told in fewer words.
+    show.compact = true;
+    section::<OnSmol, OnSmol>(&mut show, "smol: the same steps").await?;
+    section::<Threads, Threads>(&mut show, "blocking sockets and threads: the same steps").await?;
+    section::<OnSmol, OnTokio>(&mut show, "a tokio client calls a smol server").await?;
+    section::<Threads, OnSmol>(&mut show, "a smol client calls a blocking server").await?;
+    section::<OnTokio, Threads>(&mut show, "a blocking client calls a tokio server").await?;
 
     let Show { passed, failed, .. } = show;
-    say(format_args!("\n{passed} of {} steps as expected", passed + failed));
+    say(format_args!("{passed} of {} steps as expected", passed + failed));
     say(
         "next: `flyrpc serve 127.0.0.1:7000`, and in another terminal `flyrpc call 127.0.0.1:7000 echo hello`",
     );
@@ -52,6 +64,7 @@ async fn section<S: Kind, C: Kind>(show: &mut Show, title: &str) -> Result<(), F
     ending(show, &*client).await;
     S::shutdown(server, TIME).await;
     show.end_group();
+    say("");
     Ok(())
 }
 
@@ -81,7 +94,7 @@ impl Show {
         if let Some(Group { title, steps, time }) = self.group.take()
             && self.compact
         {
-            say(format_args!("  {title:<50} {steps} ok  [{}]", millis(time)));
+            say(format_args!("  {title:<52} {steps} ok  [{}]", millis(time)));
         }
     }
 
@@ -229,12 +242,11 @@ async fn echoed(client: &impl Side, caller: u32, call: u32) -> bool {
 }
 
 async fn ending(show: &mut Show, client: &impl Side) {
-    show.group("drain");
+    show.group("drain, call after the end");
     show.step("client", "drain", async {
-        match client.drain(TIME).await {
-            CloseReason::Drained => Ok("every answer has come; the connection is closed".to_owned()),
-            why => Err(why.to_string()),
-        }
+        let why = client.drain(TIME).await;
+        let text = "every answer has come; the connection is closed";
+        if why == CloseReason::Drained { Ok(text.to_owned()) } else { Err(why.to_string()) }
     })
     .await;
     show.step("client", "call after the end", async {

@@ -37,7 +37,7 @@ Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wro
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a server and a client in one process and show what they say to each other
+    /// Run servers and clients in one process, on tokio, smol and threads, and show what they say to each other
     Demo,
     /// Answer requests, and show them as they come
     Serve(serve::Options),
@@ -146,10 +146,7 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<
 }
 
 /// Ctrl-C, watched from when this is made
-struct Interrupts(
-    #[cfg(unix)] tokio::signal::unix::Signal,
-    #[cfg(windows)] tokio::signal::windows::CtrlC,
-);
+struct Interrupts(#[cfg(unix)] tokio::signal::unix::Signal, #[cfg(windows)] tokio::signal::windows::CtrlC);
 
 impl Interrupts {
     fn watch() -> Result<Self, Failure> {

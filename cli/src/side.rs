@@ -4,15 +4,16 @@ use core::future::poll_fn;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::pin::pin;
-use core::task::Poll;
+use core::task::{self, Poll, Waker};
 use core::time::Duration;
 use std::io;
 
 use bytes::Bytes;
+use flyrpc_blocking as blocking;
 use flyrpc_driver::runtime::{Runtime, Task, Timer};
 use flyrpc_driver::{
     Caller, Capabilities, Client, CloseReason, Connected, Context, Error, Peer, Pong, RemoteError, Router,
-    Server, ServerHandle, Stats, ZipMode,
+    Server, ServerHandle, Stats, ZipMode, codes,
 };
 
 /// A kind of program: one on tokio, one with threads
@@ -106,7 +107,7 @@ impl Side for Peer {
     }
 
     async fn send_acked(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
-        self.send_acked(code, payload).await
+        self.send_acked(code, payload).await.map(drop)
     }
 
     async fn send(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
@@ -136,5 +137,93 @@ impl Side for Peer {
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await
+    }
+}
+
+/// Programs of threads and blocking sockets: their futures are ready when they are polled for the first time
+pub(crate) struct Threads;
+
+impl Kind for Threads {
+    type Peer = blocking::Peer;
+    type Client = blocking::Connected;
+    type Server = blocking::ServerHandle;
+
+    async fn listen(router: Router<blocking::Peer>, zip: ZipMode) -> io::Result<blocking::ServerHandle> {
+        blocking::Server::new().router(router).zip(zip).listen("127.0.0.1:0")
+    }
+
+    fn address(server: &blocking::ServerHandle) -> String {
+        server.address().to_string()
+    }
+
+    fn peers(server: &blocking::ServerHandle) -> Vec<blocking::Peer> {
+        server.peers()
+    }
+
+    async fn shutdown(server: blocking::ServerHandle, timeout: Duration) {
+        server.shutdown(timeout);
+    }
+
+    async fn connect(
+        address: &str,
+        router: Router<blocking::Peer>,
+        zip: ZipMode,
+    ) -> io::Result<blocking::Connected> {
+        blocking::Client::new().router(router).zip(zip).connect(address)
+    }
+
+    fn spawn(mut task: Task) {
+        std::thread::spawn(move || {
+            let polled = task.as_mut().poll(&mut task::Context::from_waker(Waker::noop()));
+            debug_assert!(polled.is_ready(), "it waits for something other than blocking calls");
+        });
+    }
+
+    async fn sleep(context: &Context<blocking::Peer>, time: Duration) -> Result<(), RemoteError> {
+        let mut left = time;
+        while !left.is_zero() {
+            let nap = left.min(Duration::from_millis(20));
+            std::thread::sleep(nap);
+            left -= nap;
+            if context.is_cancelled() {
+                return Err(RemoteError::new(codes::CANCELLED));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Side for blocking::Peer {
+    async fn call(&self, code: &str, payload: &[u8], within: Duration) -> Result<Bytes, Error> {
+        self.call_within(code, payload, within)
+    }
+
+    async fn send_acked(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
+        self.send_acked(code, payload).map(drop)
+    }
+
+    async fn send(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
+        self.send(code, payload)
+    }
+
+    async fn ping(&self, len: usize, timeout: Duration) -> Result<Pong, Error> {
+        self.ping(len, timeout)
+    }
+
+    async fn hello(&self) -> Result<Capabilities, Error> {
+        self.hello()
+    }
+
+    async fn drain(&self, timeout: Duration) -> CloseReason {
+        self.drain(timeout)
+    }
+
+    fn stats(&self) -> Stats {
+        self.stats()
+    }
+
+    async fn give_up(&self, code: &str, payload: &[u8]) -> Result<(), Error> {
+        self.start(code, payload, Duration::from_secs(10))?.cancel();
+        Ok(())
     }
 }

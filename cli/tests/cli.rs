@@ -1,7 +1,7 @@
 //! The `flyrpc` command as people use it
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
 fn flyrpc(args: &[&str]) -> Command {
@@ -22,6 +22,8 @@ fn text(bytes: &[u8]) -> String {
 struct Server {
     child: Child,
     address: String,
+    /// What it lists in its first line
+    handlers: Vec<String>,
     log: BufReader<std::process::ChildStdout>,
 }
 
@@ -31,9 +33,11 @@ impl Server {
         let mut log = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         log.read_line(&mut line).expect("a first line");
-        let address =
-            line.strip_prefix("listening on ").and_then(|rest| rest.split(';').next()).expect("an address");
-        Self { child, address: address.to_owned(), log }
+        let mut parts = line.strip_prefix("listening on ").expect("where it listens").split("; ");
+        let address = parts.next().expect("an address").to_owned();
+        let handlers = parts.next().and_then(|part| part.strip_prefix("handlers: ")).expect("handlers");
+        let handlers = handlers.split(", ").map(str::to_owned).collect();
+        Self { child, address, handlers, log }
     }
 
     fn call(&self, args: &[&str]) -> Output {
@@ -62,7 +66,7 @@ fn the_demo_runs_every_step_as_expected() {
     let output = run(&["demo"]);
     let out = text(&output.stdout);
     assert!(output.status.success(), "{out}{}", text(&output.stderr));
-    assert!(out.contains("16 of 16 steps as expected") && !out.contains("NOT AS EXPECTED"), "{out}");
+    assert!(out.contains("96 of 96 steps as expected") && !out.contains("NOT AS EXPECTED"), "{out}");
 }
 
 #[test]
@@ -169,6 +173,141 @@ fn ping_counts_what_is_not_answered() {
     let output = run(&["ping", &address, "--count", "2", "--interval", "0.01", "--timeout", "0.05"]);
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stdout).contains("2 sent, 0 answered, 100% lost"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn serve_has_the_handlers_that_it_lists() {
+    let server = Server::start(&["--max-payload", "100000"]);
+    let help = text(&run(&["serve", "--help"]).stdout);
+    assert!(server.handlers.len() > 5, "{:?}", server.handlers);
+    for handler in &server.handlers {
+        assert!(help.lines().any(|line| line.starts_with(&format!("  {handler} "))), "{handler}: {help}");
+    }
+    let answer = |args: &[&str]| text(&server.call(args).stdout);
+    assert_eq!(
+        (answer(&["note", "1"]), answer(&["count"]), answer(&["count", "order"])),
+        ("".into(), "1".into(), "1 0".into())
+    );
+    assert_eq!(answer(&["big", "28"]), "abcdefghijklmnopqrstuvwxyzab");
+    let fails = |args: &[&str], part: &str| {
+        let output = server.call(args);
+        let err = text(&output.stderr);
+        assert!(output.status.code() == Some(1) && err.contains(part), "{args:?}: {err}");
+    };
+    fails(&["big", "100001"], "TOO_LARGE");
+    fails(&["big", "many"], "number of bytes");
+    fails(&["fail", "lamp 7"], "NO_SUCH_LAMP\nflyrpc: details: \"lamp 7\"");
+    // It asks back for a name, which the command has not got.
+    fails(&["greet"], "NOT_FOUND");
+}
+
+#[test]
+fn many_calls_are_counted_and_timed() {
+    let server = Server::start(&["--quiet"]);
+    let output = server.call(&["echo", "hi", "--repeat", "200", "--concurrency", "8"]);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{out}{}", text(&output.stderr));
+    let lines: Vec<&str> = out.lines().collect();
+    assert_eq!(lines[0], "200 calls of \"echo\" with 2 bytes, 8 at a time");
+    assert!(
+        lines[1].starts_with("200 answered, 0 failed in ") && lines[1].ends_with(" calls a second"),
+        "{out}"
+    );
+    assert!(lines[2].starts_with("latency min/p50/p90/p99/max = ") && lines[2].ends_with(" ms"), "{out}");
+
+    let output = server.call(&["nowhere", "--repeat", "5"]);
+    let out = text(&output.stdout);
+    assert!(out.contains("0 answered, 5 failed") && !out.contains("latency"), "{out}");
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("NOT_FOUND"), "{output:?}");
+    assert_eq!(server.call(&["echo", "--concurrency", "8"]).status.code(), Some(2));
+}
+
+#[test]
+fn traces_show_packets_without_their_payloads() {
+    let mut server = Server::start(&["--quiet", "--trace"]);
+    let output = server.call(&["echo", "secret", "--trace"]);
+    let err = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "secret");
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines, ["-> request 1 \"echo\", 6 bytes", "<- response 1, 6 bytes"]);
+    let log = server.log_until("-> response");
+    assert!(log.contains(" <- request 1 \"echo\", 6 bytes") && !log.contains("secret"), "{log}");
+}
+
+#[test]
+fn a_peer_that_gives_no_sign_of_life_is_lost() {
+    // It accepts, by being in the backlog, and answers nothing.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address").to_string();
+    let output = run(&["call", &address, "echo", "--timeout", "60", "--keepalive", "0.05"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_log_tells_why_a_handler_ended_early() {
+    let mut server = Server::start(&["--handler-timeout", "2"]);
+    let output = server.call(&["sleep", "60000"]);
+    assert!(output.status.code() == Some(1) && text(&output.stderr).contains("TIMEOUT"), "{output:?}");
+    let log = server.log_until("error");
+    assert!(log.contains("\"sleep\" begins") && log.contains("-> error TIMEOUT in "), "{log}");
+
+    // A request, and then the message that cancels it.
+    let mut stream = TcpStream::connect(&server.address).expect("a connection");
+    stream.write_all(b"\x40\0\x01sleep\0\x0560000\0\0\0$cancel\0\x02\0\x01").expect("written");
+    let log = server.log_until("error");
+    assert!(log.contains("-> error CANCELLED in "), "{log}");
+}
+
+#[cfg(unix)]
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_lets_requests_under_way_end() {
+    let mut server = Server::start(&[]);
+    let call = flyrpc(&["call", &server.address, "sleep", "500"]).spawn().expect("flyrpc runs");
+    server.log_until("begins");
+    interrupt(&server.child);
+    let output = call.wait_with_output().expect("ends");
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "slept 500 ms".to_owned()));
+    let log = server.log_until("handled");
+    assert!(log.contains("draining") && log.contains("handled 1 request and 0 messages, 0 of them"), "{log}");
+    assert_eq!(server.child.wait().expect("ends").code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_requests() {
+    let mut server = Server::start(&["--drain", "600"]);
+    let call = flyrpc(&["call", &server.address, "sleep", "600000", "--timeout", "600"])
+        .spawn()
+        .expect("flyrpc runs");
+    server.log_until("begins");
+    interrupt(&server.child);
+    server.log_until("draining");
+    interrupt(&server.child);
+    assert_eq!(server.child.wait().expect("ends").code(), Some(0));
+    assert_eq!(call.wait_with_output().expect("ends").status.code(), Some(5));
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_ping_with_its_summary() {
+    let server = Server::start(&["--quiet"]);
+    let mut ping =
+        flyrpc(&["ping", &server.address, "--count", "0", "--interval", "600"]).spawn().expect("runs");
+    let mut out = BufReader::new(ping.stdout.take().expect("piped"));
+    let mut lines = String::new();
+    while !lines.contains("seq=1") {
+        assert_ne!(out.read_line(&mut lines).expect("a line"), 0, "{lines}");
+    }
+    interrupt(&ping);
+    out.read_to_string(&mut lines).expect("the rest");
+    assert!(lines.contains("1 sent, 1 answered, 0% lost"), "{lines}");
+    assert_eq!(ping.wait().expect("ends").code(), Some(0));
 }
 
 const PACKETS: &str =

@@ -592,7 +592,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             state.zipper.release();
             state.calls.shrink();
             state.requests.shrink();
-            (self.items, self.wakers, self.seen) = (Vec::new(), Vec::new(), Vec::new());
+            (self.items, self.seen) = (Vec::new(), Vec::new());
+            if self.wakers.is_empty() {
+                // Whoever was timed out just now is still to be told.
+                self.wakers = Vec::new();
+            }
             self.released = true;
         }
     }

@@ -28,6 +28,8 @@ pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
     /// No connection is taken any more
     pub(crate) stopped: bool,
+    /// The listening socket is open
+    pub(crate) listening: bool,
     /// Whom to tell when a connection has ended, or when it stops
     pub(crate) watchers: Watchers,
 }
@@ -101,6 +103,12 @@ impl Hub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// A socket listens from now on, until what this returns is dropped
+    pub(crate) fn listen(self: &Arc<Self>) -> Listening {
+        self.lock().listening = true;
+        Listening { hub: Arc::clone(self) }
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.lock().peers.len() >= self.max_connections
     }
@@ -123,5 +131,21 @@ impl Drop for Entry {
             drop(peer);
             wakers.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+/// The listening socket's place, dropped after the socket itself
+pub(crate) struct Listening {
+    hub: Arc<Hub>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        state.listening = false;
+        let mut wakers = Vec::new();
+        state.watchers.take(&mut wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }

@@ -8,7 +8,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use crate::hub::Hub;
+use crate::hub::{Hub, Listening};
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
 use crate::watchers::Watch;
@@ -67,7 +67,9 @@ impl<R: Runtime> Server<R> {
         let when_full = self.when_full;
         let mut handle = self.start();
         handle.address = Some(listener.address()?);
-        let acceptor = Acceptor::<R> { hub: Arc::clone(&handle.hub), listener, when_full, pause: None };
+        let hub = Arc::clone(&handle.hub);
+        let place = hub.listen();
+        let acceptor = Acceptor::<R> { hub, listener, when_full, pause: None, _place: place };
         R::spawn(Box::pin(acceptor));
         Ok(handle)
     }
@@ -102,6 +104,8 @@ struct Acceptor<R: Runtime> {
     when_full: Overload,
     /// After an error: out of descriptors, for example, until others have ended
     pause: Option<R::Timer>,
+    /// After `listener`: fields are dropped in this order
+    _place: Listening,
 }
 
 /// How long accepting rests after an error
@@ -114,7 +118,7 @@ impl<R: Runtime> Future for Acceptor<R> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { hub, listener, when_full, pause } = self.get_mut();
+        let Self { hub, listener, when_full, pause, .. } = self.get_mut();
         {
             let mut state = hub.lock();
             if state.stopped {
@@ -218,21 +222,23 @@ impl<R> ServerHandle<R> {
         Ok(send_to_all(&peers, code, payload.into_payload()?))
     }
 
-    /// Accepts no more, lets every connection drain, and returns when all have ended; by `timeout` at the latest
+    /// Accepts no more, lets every connection drain by `timeout` at the latest, and returns when all have ended and the
+    /// listening socket is closed
     pub async fn shutdown(self, timeout: Duration) {
         self.hub.stop();
         let draining: Vec<_> = self.peers().iter().map(|peer| peer.drain(timeout)).collect();
         for connection in draining {
             connection.await;
         }
+        self.wait().await;
     }
 
-    /// Waits until the server was stopped and its last connection has ended: for a program that is a server and nothing
-    /// else
+    /// Waits until the server was stopped, its socket closed, and its last connection has ended: for a program that is a
+    /// server and nothing else
     pub async fn wait(&self) {
         let poll = |cx: &mut Context<'_>| {
             let mut state = self.hub.lock();
-            if state.stopped && state.peers.is_empty() {
+            if state.stopped && !state.listening && state.peers.is_empty() {
                 return Poll::Ready(());
             }
             state.watchers.add(cx.waker());

@@ -1,7 +1,7 @@
 //! Any byte stream of tokio's
 
 use core::pin::{Pin, pin};
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice};
 
 use bytes::BytesMut;
@@ -27,12 +27,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 pub struct Io<S> {
     stream: S,
     remote: String,
+    /// Bytes that the stream has taken into a buffer of its own, and not yet passed on
+    taken: usize,
 }
 
 impl<S> Io<S> {
     /// Of a connected stream
     pub fn new(stream: S) -> Self {
-        Self { stream, remote: "memory".to_owned() }
+        Self { stream, remote: "memory".to_owned(), taken: 0 }
     }
 
     /// The same, with a name for the other end
@@ -49,17 +51,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Transport for Io<S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
-        if stream.is_write_vectored() {
-            return stream.poll_write_vectored(cx, parts);
+        if self.taken == 0 {
+            let stream = Pin::new(&mut self.stream);
+            let written = if stream.is_write_vectored() {
+                stream.poll_write_vectored(cx, parts)
+            } else {
+                let Some(first) = parts.first() else { return Poll::Ready(Ok(0)) };
+                stream.poll_write(cx, first)
+            };
+            self.taken = ready!(written)?;
         }
-        let Some(first) = parts.first() else { return Poll::Ready(Ok(0)) };
-        let written = stream.poll_write(cx, first);
-        if let Poll::Ready(Ok(_)) = written {
-            // A stream with a buffer of its own keeps it until it is told.
-            let _ = Pin::new(&mut self.stream).poll_flush(cx);
-        }
-        written
+        // Only what was passed on counts as written: a flush that waits is continued by the next call with the same parts.
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        Poll::Ready(Ok(core::mem::take(&mut self.taken)))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

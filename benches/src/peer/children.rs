@@ -36,6 +36,8 @@ pub(crate) struct Task {
     pub(crate) time_ms: u64,
     /// Connections to open and hold, instead of measuring calls; 0 for none
     pub(crate) conns: usize,
+    /// Addresses that the server is to listen on
+    pub(crate) addresses: u8,
 }
 
 /// A server and a client that has warmed up
@@ -72,10 +74,14 @@ impl Pair {
     /// Starts both; `patience` is how long one may say nothing
     pub(crate) fn start(peer: &Peer, task: &Task, patience: Duration) -> Result<Self, Box<dyn Error>> {
         let name = format!("--peer={}", peer.name);
-        let server = Process::start(peer, SERVER_CORE, &["server".into(), name.clone()], patience)?;
+        // Who is not asked for more than one address need not know the question.
+        let addresses = (task.addresses > 1).then(|| format!("--addresses={}", task.addresses));
+        let mut arguments = vec!["server".into(), name.clone()];
+        arguments.extend(addresses.clone());
+        let server = Process::start(peer, SERVER_CORE, &arguments, patience)?;
         let hello = server.hear()?;
         let port = hello.strip_prefix("LISTEN ").ok_or_else(|| format!("the server said {hello:?}"))?;
-        let arguments = [
+        let mut arguments = vec![
             "client".into(),
             name,
             format!("--addr=127.0.0.1:{port}"),
@@ -85,6 +91,7 @@ impl Pair {
             format!("--time-ms={}", task.time_ms),
             format!("--conns={}", task.conns),
         ];
+        arguments.extend(addresses);
         let client = Process::start(peer, CLIENT_CORE, &arguments, patience)?;
         match client.hear()? {
             ready if ready == "READY" => Ok(Self { server, client }),

@@ -1,7 +1,7 @@
 //! One process of a measurement over TCP loopback: a server that echoes, or a client that loads it
 //!
-//! * `flyrpc-bench-peer server --peer=NAME`
-//! * `flyrpc-bench-peer client --peer=NAME --addr=A --payload=N --conc=C --warm-ms=W --time-ms=T --conns=K`
+//! * `flyrpc-bench-peer server --peer=NAME [--addresses=A]`
+//! * `flyrpc-bench-peer client --peer=NAME --addr=A --payload=N --conc=C --warm-ms=W --time-ms=T --conns=K [--addresses=A]`
 //!
 //! `flyrpc-compare` and `flyrpc-idle` start such processes in pairs; what they say to each other is in
 //! `kit/session.rs`.
@@ -13,7 +13,6 @@ mod on_threads;
 mod on_tokio;
 mod raw;
 
-use core::fmt::Display;
 use std::alloc::System;
 use std::process::ExitCode;
 
@@ -22,6 +21,9 @@ use stats_alloc::StatsAlloc;
 
 use kit::{Calls, Failure, Load, OnTokio, run_client};
 use on_smol::OnSmol;
+
+/// More than are ever opened
+const MAX_CONNECTIONS: usize = 1 << 20;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = kit::ALLOCATIONS;
@@ -33,6 +35,9 @@ enum Side {
     Server {
         #[arg(long)]
         peer: Name,
+        /// How many, from 127.0.0.1 on
+        #[arg(long, default_value_t = 1)]
+        addresses: u8,
     },
     /// Says `READY`; measures on a line; ends on the next
     Client {
@@ -53,11 +58,11 @@ enum Name {
 
 fn main() -> ExitCode {
     let done = match Side::parse() {
-        Side::Server { peer } => match peer {
-            Name::RawTokio => raw::serve(),
-            Name::Flyrpc => on_tokio::serve(),
-            Name::FlyrpcSmol => on_smol::serve(),
-            Name::FlyrpcBlocking => on_threads::serve(),
+        Side::Server { peer, addresses } => match peer {
+            Name::RawTokio => raw::serve(addresses),
+            Name::Flyrpc => on_tokio::serve(addresses),
+            Name::FlyrpcSmol => on_smol::serve(addresses),
+            Name::FlyrpcBlocking => on_threads::serve(addresses),
         },
         Side::Client { peer, load } => match peer {
             Name::RawTokio => run_client::<OnTokio, raw::Window>(load),
@@ -76,8 +81,7 @@ fn main() -> ExitCode {
 }
 
 /// The port of an address that ends with one
-fn port_of(address: &impl Display) -> Result<u16, Failure> {
-    let address = address.to_string();
+fn port_of(address: &str) -> Result<u16, Failure> {
     let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
     port.ok_or_else(|| format!("{address} has no port").into())
 }

@@ -2,12 +2,13 @@
 
 use core::net::SocketAddr;
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use flyrpc_smol::{Client, Connected, Overload, Server};
 
-use crate::kit::{Caller, Failure, Runtime};
-
-const MISSING: &str = "flyrpc-smol is not built in yet";
+use crate::kit::{Caller, Failure, Runtime, listen_on, serve_until_quit};
+use crate::{MAX_CONNECTIONS, port_of};
 
 /// smol's global executor, which has one thread unless it is told otherwise
 pub(crate) struct OnSmol;
@@ -29,26 +30,29 @@ impl Runtime for OnSmol {
 }
 
 /// Serves `echo1` until it is told to end
-pub(crate) fn serve() -> Result<(), Failure> {
-    // To fill in, once flyrpc-smol is a dependency:
-    // let runtime = OnSmol::start()?;
-    // let server = runtime.run(Server::new().handle("echo1", |payload: Bytes| payload).listen("127.0.0.1:0"))?;
-    // serve_until_quit(port_of(server.address())?)
-    Err(MISSING.into())
+pub(crate) fn serve(addresses: u8) -> Result<(), Failure> {
+    let runtime = OnSmol::start()?;
+    let (_servers, port) = listen_on(addresses, |address| {
+        let server = Server::new()
+            .max_connections(MAX_CONNECTIONS, Overload::Refuse)
+            .handle("echo1", |payload: Bytes| payload);
+        let server = runtime.run(server.listen(address))?;
+        let port = port_of(&server.address())?;
+        Ok((server, port))
+    })?;
+    serve_until_quit(port)
 }
 
-/// A client's connection
+/// A client's connection, which closes with its last clone
 #[derive(Clone)]
-pub(crate) struct Fly;
+pub(crate) struct Fly(Arc<Connected>);
 
 impl Caller for Fly {
-    async fn connect(_address: SocketAddr) -> Result<Self, Failure> {
-        // To fill in: `Client::new().connect(address).await?`, whose `peer()` is kept beside it.
-        Err(MISSING.into())
+    async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        Ok(Self(Arc::new(Client::new().connect(address).await?)))
     }
 
-    async fn echo(&self, _payload: Bytes) -> Result<usize, Failure> {
-        // To fill in: `self.peer.call("echo1", payload).await?.len()`
-        Err(MISSING.into())
+    async fn echo(&self, payload: Bytes) -> Result<usize, Failure> {
+        Ok(self.0.call("echo1", payload).await?.len())
     }
 }

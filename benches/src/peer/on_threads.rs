@@ -8,32 +8,34 @@ use bytes::Bytes;
 use flyrpc_blocking::{Client, Connected, Limits, Overload, Peer, Server};
 
 use crate::kit::{
-    FIRST_CONNECTIONS, Failure, Histogram, Load, Tally, check_length, is_over, now, opened, serve_until_quit,
-    session,
+    FIRST_CONNECTIONS, Failure, Histogram, Load, Tally, check_length, is_over, listen_on, now, opened,
+    serve_until_quit, session,
 };
-use crate::port_of;
+use crate::{MAX_CONNECTIONS, port_of};
 
-/// More than are ever opened
-const MAX_CONNECTIONS: usize = 1 << 20;
 /// Of a caller's thread, in bytes; there are up to 1,024
 const STACK: usize = 256 * 1024;
 
-pub(crate) fn serve() -> Result<(), Failure> {
-    let server = Server::new()
-        // Nobody is answered `BUSY`: who is too early waits.
-        .limits(Limits::new().max_unanswered(64).overload(Overload::Wait))
-        .max_connections(MAX_CONNECTIONS)
-        .handle("echo1", |request| request.payload().to_vec())
-        .listen("127.0.0.1:0")?;
-    serve_until_quit(port_of(server.address())?)
+pub(crate) fn serve(addresses: u8) -> Result<(), Failure> {
+    let (_servers, port) = listen_on(addresses, |address| {
+        let server = Server::new()
+            // Nobody is answered `BUSY`: who is too early waits.
+            .limits(Limits::new().max_unanswered(64).overload(Overload::Wait))
+            .max_connections(MAX_CONNECTIONS, Overload::Refuse)
+            .handle("echo1", |payload: Bytes| payload)
+            .listen(address)?;
+        let port = port_of(&server.address())?;
+        Ok((server, port))
+    })?;
+    serve_until_quit(port)
 }
 
 pub(crate) fn run_client(load: Load) -> Result<(), Failure> {
     if load.conns > 0 {
-        let first = open_many(FIRST_CONNECTIONS, load.for_idle())?;
+        let first = open_many(FIRST_CONNECTIONS, load)?;
         return session(|| {
             let began = now();
-            let held = open_many(load.conns, load.for_idle())?;
+            let held = open_many(load.conns, load)?;
             Ok(((first, held), opened(load.conns, began)))
         });
     }
@@ -52,7 +54,7 @@ fn open(load: Load) -> Result<Connected, Failure> {
 }
 
 fn open_many(connections: usize, load: Load) -> Result<Vec<Connected>, Failure> {
-    (0..connections).map(|_| open(load)).collect()
+    (0..connections).map(|index| open(load.for_idle(index))).collect()
 }
 
 fn phase(peer: &Peer, load: Load, time: Duration) -> Result<Tally, Failure> {

@@ -10,24 +10,31 @@ use flyrpc_core::fly::{Flag, RawPacket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::kit::{Bench, Failure, Histogram, Load, OnTokio, Runtime, Tally, is_over, now, serve_until_quit};
+use crate::kit::{
+    Bench, Failure, Histogram, Load, OnTokio, Runtime, Tally, is_over, listen_on, now, serve_until_quit,
+};
 
 /// What is read or written at once at the most; more was not faster
 const PIECE: usize = 256 * 1024;
 /// Enough for the one small answer of a connection that then lies idle
 const SMALL_PIECE: usize = 4096;
 
-pub(crate) fn serve() -> Result<(), Failure> {
+pub(crate) fn serve(addresses: u8) -> Result<(), Failure> {
     let runtime = OnTokio::start()?;
-    let listener = runtime.run(TcpListener::bind("127.0.0.1:0"))?;
-    let port = listener.local_addr()?.port();
-    let accepting = async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            drop(OnTokio::spawn(send_back(stream)));
-        }
-    };
-    runtime.run(async { drop(OnTokio::spawn(accepting)) });
+    let (_, port) = listen_on(addresses, |address| {
+        let listener = runtime.run(TcpListener::bind(address))?;
+        let port = listener.local_addr()?.port();
+        runtime.run(async { drop(OnTokio::spawn(accept(listener))) });
+        Ok(((), port))
+    })?;
     serve_until_quit(port)
+}
+
+async fn accept(listener: TcpListener) -> io::Result<()> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        drop(OnTokio::spawn(send_back(stream)));
+    }
 }
 
 /// Until the other end closes, or is gone

@@ -11,8 +11,10 @@ mod ends;
 mod errors;
 mod limits;
 mod lives;
+mod options;
 mod overtime;
 mod replay;
+mod router;
 mod slow;
 #[cfg(unix)]
 mod unix;

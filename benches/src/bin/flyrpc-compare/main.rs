@@ -115,7 +115,7 @@ fn compare(options: &Options) -> Result<Vec<Row>, Box<dyn Error>> {
 /// Calls per second
 fn measure(row: &mut Row, time_ms: u64) -> Result<f64, Box<dyn Error>> {
     let (payload, conc) = (row.cell.payload, row.cell.calls);
-    let task = Task { payload, conc, warm_ms: time_ms / 3, time_ms, conns: 0 };
+    let task = Task { payload, conc, warm_ms: time_ms / 3, time_ms, conns: 0, addresses: 1 };
     let mut pair = Pair::start(&row.peer, &task, PATIENCE)?;
     let (began, busy) = (now(), machine_us());
     let measured = pair.measure()?;

@@ -1,7 +1,7 @@
 //! Closed-loop load: so many callers on one connection, each with one call outstanding
 
 use core::marker::PhantomData;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -29,6 +29,9 @@ pub(crate) struct Load {
     /// Connections to open and hold, instead of measuring calls; 0 for none
     #[arg(long)]
     pub(crate) conns: usize,
+    /// The server listens on so many addresses, from `addr` on, which these connections use in turn
+    #[arg(long, default_value_t = 1)]
+    addresses: u8,
 }
 
 /// Connections opened before those that count, so that what is paid once is not counted
@@ -72,9 +75,14 @@ impl Load {
         (b'a'..=b'z').cycle().take(self.payload).collect()
     }
 
-    /// What is asked of each of many connections: one small call
-    pub(crate) const fn for_idle(self) -> Self {
-        Self { payload: 16, conc: 1, ..self }
+    /// What is asked of the so-manieth of many connections: one small call
+    pub(crate) fn for_idle(self, index: usize) -> Self {
+        let mut addr = self.addr;
+        if let IpAddr::V4(first) = addr.ip() {
+            let turn = index % usize::from(self.addresses.max(1));
+            addr.set_ip(Ipv4Addr::from_bits(first.to_bits() + turn as u32).into());
+        }
+        Self { addr, payload: 16, conc: 1, ..self }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Instant;
 pub(crate) use histogram::{Histogram, Tally};
 pub(crate) use load::{Bench, Caller, Calls, FIRST_CONNECTIONS, Load, opened};
 pub(crate) use runtime::{OnTokio, Runtime};
-pub(crate) use session::{run_client, serve_until_quit, session};
+pub(crate) use session::{listen_on, run_client, serve_until_quit, session};
 pub(crate) use usage::ALLOCATIONS;
 
 /// Whatever ends a measurement; it is told to people only

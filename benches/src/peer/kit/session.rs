@@ -3,11 +3,28 @@
 //! A server says `LISTEN port` and then answers each `stat` with a [`Stat`](crate::figures::Stat) until `quit`. A client
 //! connects, warms up, says `READY`, measures when it gets a line, tells an [`Outcome`], and ends with the next line.
 
+use core::net::SocketAddr;
 use std::io::{self, BufRead, Write};
 
 use crate::figures::Outcome;
 
 use super::{Bench, FIRST_CONNECTIONS, Failure, Load, Runtime, Tally, now, opened, usage};
+
+/// Listens on so many addresses from 127.0.0.1 on, on one port, which is given back
+///
+/// Two addresses have but 28,000 connections between them on Linux, and long before that it looks for a port for long.
+pub(crate) fn listen_on<L>(
+    addresses: u8,
+    mut listen: impl FnMut(SocketAddr) -> Result<(L, u16), Failure>,
+) -> Result<(Vec<L>, u16), Failure> {
+    let (mut listeners, mut port) = (Vec::new(), 0);
+    for last in 1..=addresses {
+        let (listener, got) = listen(SocketAddr::from(([127, 0, 0, last], port)))?;
+        listeners.push(listener);
+        port = got;
+    }
+    Ok((listeners, port))
+}
 
 /// Says where the server listens; answers questions about this process until it is told to end
 pub(crate) fn serve_until_quit(port: u16) -> Result<(), Failure> {
@@ -46,9 +63,9 @@ pub(crate) fn session<T>(measure: impl FnOnce() -> Result<(T, Tally), Failure>) 
 pub(crate) fn run_client<R: Runtime, B: Bench>(load: Load) -> Result<(), Failure> {
     let runtime = R::start()?;
     if load.conns > 0 {
-        let first = runtime.run(open_many::<B>(FIRST_CONNECTIONS, load.for_idle()))?;
+        let first = runtime.run(open_many::<B>(FIRST_CONNECTIONS, load))?;
         return session(|| {
-            let (held, tally) = runtime.run(open_many::<B>(load.conns, load.for_idle()))?;
+            let (held, tally) = runtime.run(open_many::<B>(load.conns, load))?;
             Ok(((first, held), tally))
         });
     }
@@ -68,8 +85,8 @@ pub(crate) fn run_client<R: Runtime, B: Bench>(load: Load) -> Result<(), Failure
 /// Opened one after another, with a call on each
 async fn open_many<B: Bench>(connections: usize, load: Load) -> Result<(Vec<B>, Tally), Failure> {
     let (mut held, began) = (Vec::with_capacity(connections), now());
-    for _ in 0..connections {
-        held.push(B::open(load).await?);
+    for index in 0..connections {
+        held.push(B::open(load.for_idle(index)).await?);
     }
     Ok((held, opened(connections, began)))
 }

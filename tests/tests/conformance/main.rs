@@ -1,0 +1,47 @@
+//! The promises at the socket, on every runtime alike
+//!
+//! Each body is written once, against [`rig::Rig`], and becomes a test of its own on every stack: a runtime over TCP, and the
+//! same over a transport that reads and writes one byte at a time.
+//!
+//! A body runs on a thread of its own, beside the runtime, so it may block on raw sockets and channels. Nothing sleeps
+//! to let others come first; times are upper limits only.
+
+/// Makes a test of each body on each stack
+///
+/// Bodies behind `; futures:` drop futures, or have many wait on one thread: blocking calls can't.
+macro_rules! on_all_stacks {
+    ($($body:ident)* $(; futures: $($async_body:ident)*)?) => {
+        on_stack! { on_tokio: crate::stacks::tokio; $($body)* $($($async_body)*)? }
+        on_stack! { on_tokio_bytewise: crate::stacks::tokio_bytewise; $($body)* $($($async_body)*)? }
+        on_stack! { on_tokio_one_thread: crate::stacks::tokio_one_thread; $($body)* $($($async_body)*)? }
+        on_stack! {
+            on_tokio_one_thread_bytewise: crate::stacks::tokio_one_thread_bytewise;
+            $($body)* $($($async_body)*)?
+        }
+    };
+}
+
+macro_rules! on_stack {
+    ($stack:ident: $run:path; $($body:ident)*) => {
+        mod $stack {
+            $(
+                #[test]
+                fn $body() {
+                    $run(concat!(stringify!($stack), "::", stringify!($body)), super::$body);
+                }
+            )*
+        }
+    };
+}
+
+mod bytes;
+mod drain;
+mod keepalive;
+mod life;
+mod nest;
+mod order;
+mod pressure;
+mod raw;
+mod rig;
+mod stacks;
+mod trickle;
