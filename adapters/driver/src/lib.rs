@@ -34,9 +34,11 @@ pub use context::{Caller, ConnectionId, Context, Info, RequestId};
 pub use driver::Driver;
 pub use error::{Error, FormatError, RemoteError, UnreadableReply};
 pub use extensions::{Extensions, Session};
-pub use flyrpc_core::fly::zip::ZipMode;
+pub use flyrpc_core::fly::zip::{ZipError, ZipMode};
 pub use flyrpc_core::fly::{Capabilities, RawPacket, codes};
-pub use flyrpc_core::{CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats};
+pub use flyrpc_core::{
+    BadReply, CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats, WireError,
+};
 #[cfg(feature = "borsh")]
 pub use format::Borsh;
 #[cfg(feature = "json")]

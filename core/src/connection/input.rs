@@ -228,6 +228,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     fn input_after_end<'i>(&self, input: &'i [u8]) -> Result<Step<'i, D, S::Tag>, ProtocolError> {
         match self.end {
             End::Protocol(fault) => Err(self.protocol_error(fault)),
+            // So that an owner's loop, which goes on until more is needed, ends.
+            _ if input.is_empty() => Ok(Step { consumed: 0, what: What::NeedMore { at_least: 1 } }),
             End::PeerClosed
             | End::CutShort
             | End::Local

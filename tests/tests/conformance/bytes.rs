@@ -82,7 +82,10 @@ pub(crate) async fn p18_large_and_small_payloads_mix<P: End>(rig: Rig<P>) {
             let len = if i % 10 == 0 { rig.many(300_000, 3_000) } else { i };
             rig.spawn(async move {
                 let payload = Bytes::from(noise(len));
-                assert_eq!(peer.call("echo", payload.clone()).await.map(|answer| answer == payload), Ok(true));
+                assert_eq!(
+                    peer.call("echo", payload.clone()).await.map(|answer| answer == payload),
+                    Ok(true)
+                );
             })
         })
         .collect();
@@ -94,12 +97,14 @@ pub(crate) async fn p18_large_and_small_payloads_mix<P: End>(rig: Rig<P>) {
 /// Codes and payloads that are compressed arrive as they were meant, and say so on the wire
 pub(crate) async fn p18_compressed_packets_arrive_as_they_were_meant<P: End>(rig: Rig<P>) {
     let long_code = "lamps/kitchen/".repeat(30);
-    for (mode, said) in [(ZipMode::Off, false), (ZipMode::On, false), (ZipMode::Mirror, false), (ZipMode::Mirror, true)]
+    for (mode, said) in
+        [(ZipMode::Off, false), (ZipMode::On, false), (ZipMode::Mirror, false), (ZipMode::Mirror, true)]
     {
         let (saw, seen) = channel();
-        let hook = move |_: &flyrpc_driver::Info, direction: Direction, packet: &flyrpc_driver::RawPacket<'_>| {
-            let _ = saw.send((direction, packet.flag.0 & 0x0c, packet.payload.len()));
-        };
+        let hook =
+            move |_: &flyrpc_driver::Info, direction: Direction, packet: &flyrpc_driver::RawPacket<'_>| {
+                let _ = saw.send((direction, packet.flag.0 & 0x0c, packet.payload.len()));
+            };
         let server = echo().handle(&long_code, |payload: Bytes| payload).zip(mode);
         let (_server, client) = rig.pair(server, plain().zip(mode)).await;
         if said {

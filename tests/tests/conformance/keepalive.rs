@@ -71,11 +71,12 @@ pub(crate) async fn p13_any_answer_to_a_ping_keeps_the_connection<P: End>(rig: R
 /// Two ends that both keep the connection alive do so for as long as it is there
 pub(crate) async fn p14_two_ends_with_keepalive_do_not_fight<P: End>(rig: Rig<P>) {
     let (saw, pings) = channel();
-    let count = move |info: &flyrpc_driver::Info, direction: Direction, packet: &flyrpc_driver::RawPacket<'_>| {
-        if direction == Direction::In && packet.code == b"$ping" {
-            let _ = saw.send(info.id);
-        }
-    };
+    let count =
+        move |info: &flyrpc_driver::Info, direction: Direction, packet: &flyrpc_driver::RawPacket<'_>| {
+            if direction == Direction::In && packet.code == b"$ping" {
+                let _ = saw.send(info.id);
+            }
+        };
     let server = echo().keepalive(SHORT, SOON).on_packet(count.clone());
     let client = plain().keepalive(2 * SHORT, SOON).on_packet(count);
     let (_server, client) = rig.pair(server, client).await;

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
 use flyrpc_driver::{
-    CloseReason, Context, Error, Json, Limits, Loss, Packet, Refusal, RemoteError, Stage, UnreadableReply, codes,
+    CloseReason, Context, Error, Json, Limits, Loss, Packet, Refusal, RemoteError, Stage, UnreadableReply,
+    codes,
 };
 use flyrpc_tests::vectors::packet;
 
@@ -71,7 +72,9 @@ pub(crate) async fn p01_after_the_end_nothing_is_accepted<P: End>(rig: Rig<P>) {
 
 /// Calls that were under way end when the connection does, whoever ends it and how
 pub(crate) async fn p01_every_end_loses_the_calls_in_flight<P: End>(rig: Rig<P>) {
-    for end in ["client closes", "client is dropped", "server closes", "server is dropped", "server shuts down"] {
+    for end in
+        ["client closes", "client is dropped", "server closes", "server is dropped", "server shuts down"]
+    {
         let gate = Gate::shut();
         let (began, begins) = channel();
         let inner = gate.clone();
@@ -127,8 +130,8 @@ pub(crate) async fn p01_every_end_loses_the_calls_in_flight<P: End>(rig: Rig<P>)
 }
 
 fn is_loss(outcome: &Result<Bytes, Error>) -> bool {
-    let reasons =
-        [CloseReason::PeerClosed, CloseReason::CutShort, CloseReason::Transport(Loss::Reset)].map(Error::Lost);
+    let reasons = [CloseReason::PeerClosed, CloseReason::CutShort, CloseReason::Transport(Loss::Reset)]
+        .map(Error::Lost);
     outcome.as_ref().is_err_and(|error| reasons.contains(error))
 }
 
@@ -143,7 +146,11 @@ pub(crate) async fn p01_a_cut_at_each_byte_of_the_request_ends_the_call<P: End>(
             until("the call has begun", || client.in_flight() == 1);
             assert_eq!(raw.exactly(k), request[..k]);
             let start = now();
-            if reset { raw.reset() } else { drop(raw) }
+            if reset {
+                raw.reset()
+            } else {
+                drop(raw)
+            }
             let outcome = call.await;
             assert!(is_loss(&outcome), "after {k} bytes: {outcome:?}");
             assert!(start.elapsed() < SOON / 2, "after {k} bytes it took {:?}", start.elapsed());
@@ -164,7 +171,11 @@ pub(crate) async fn p01_a_cut_at_each_byte_of_the_response_ends_the_call<P: End>
             raw.expect(REQUEST, 1, "echo", b"hi");
             raw.write(&response[..k]);
             let start = now();
-            if reset { raw.reset() } else { drop(raw) }
+            if reset {
+                raw.reset()
+            } else {
+                drop(raw)
+            }
             let outcome = call.await;
             assert!(is_loss(&outcome), "after {k} bytes: {outcome:?}");
             if !reset {
@@ -208,7 +219,11 @@ pub(crate) async fn p01_a_client_that_goes_away_at_any_byte_harms_nobody<P: End>
             if reset && k == request.len() {
                 raw.expect(RESPONSE, 1, "", b"");
             }
-            if reset { raw.reset() } else { raw.finish_writing() }
+            if reset {
+                raw.reset()
+            } else {
+                raw.finish_writing()
+            }
             let why = ends.recv_timeout(SOON).expect("the server notices");
             match why {
                 CloseReason::PeerClosed => assert!(reset || k == 0 || k == request.len(), "{k}"),
@@ -438,7 +453,8 @@ pub(crate) async fn p04_late_and_doubled_answers_are_counted_and_dropped<P: End>
 pub(crate) async fn p04_answers_deadlines_and_the_end_may_cross<P: End>(rig: Rig<P>) {
     let calls = 200;
     for round in 0..4 {
-        let (_server, client) = rig.pair(echo().handle("slow", async |payload: Bytes| payload), plain()).await;
+        let (_server, client) =
+            rig.pair(echo().handle("slow", async |payload: Bytes| payload), plain()).await;
         let calling: Vec<_> = (0..calls)
             .map(|i: u64| {
                 let peer = client.peer.clone();

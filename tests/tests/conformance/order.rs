@@ -219,8 +219,11 @@ pub(crate) async fn p12_the_packet_hook_sees_both_directions<P: End>(rig: Rig<P>
         move |info: &flyrpc_driver::Info, direction: Direction, packet: &flyrpc_driver::RawPacket<'_>| {
             let code = String::from_utf8_lossy(packet.code);
             let id = info.id.0 > 0;
-            let text =
-                format!("{side} {direction:?} {:02x} {code} {} {id}", packet.flag.0 & !3, packet.payload.len());
+            let text = format!(
+                "{side} {direction:?} {:02x} {code} {} {id}",
+                packet.flag.0 & !3,
+                packet.payload.len()
+            );
             let _ = saw.send(text);
         }
     };

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
+use flyrpc_core::BadReply;
 use flyrpc_driver::{
     CloseReason, Error, Limits, Loss, Overload, ProtocolError, Refusal, RemoteError, UnreadableReply,
     ZipMode, codes,
 };
-use flyrpc_core::BadReply;
 use flyrpc_tests::vectors::packet;
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
@@ -357,7 +357,10 @@ pub(crate) async fn p17_inflated_sizes_count<P: End>(rig: Rig<P>) {
     let (_server, client) = rig.pair(server, plain().zip(ZipMode::On)).await;
     assert_eq!(client.call("echo", vec![7; 10_000]).await, Ok(Bytes::from(vec![7; 10_000])));
     let bomb = client.call("echo", vec![7; 10_001]).await;
-    assert!(matches!(&bomb, Err(Error::Remote(RemoteError { code, .. })) if code == codes::TOO_LARGE), "{bomb:?}");
+    assert!(
+        matches!(&bomb, Err(Error::Remote(RemoteError { code, .. })) if code == codes::TOO_LARGE),
+        "{bomb:?}"
+    );
     assert_eq!(client.call("echo", vec![7; 10_000]).await, Ok(Bytes::from(vec![7; 10_000])));
 }
 
@@ -365,9 +368,9 @@ pub(crate) async fn p17_inflated_sizes_count<P: End>(rig: Rig<P>) {
 pub(crate) async fn p17_one_byte_more_than_the_limit_is_told_to_who_sent_it<P: End>(rig: Rig<P>) {
     let max = if rig.is_bytewise() { 1_000 } else { 16 << 20 };
     let limits = Limits::new().max_payload(max);
-    let server = echo().limits(limits.clone()).handle("answer", |len: String| {
-        Bytes::from(noise(len.parse().expect("a number")))
-    });
+    let server = echo()
+        .limits(limits.clone())
+        .handle("answer", |len: String| Bytes::from(noise(len.parse().expect("a number"))));
     let (_server, client) = rig.pair(server, plain().limits(limits)).await;
     let (max, more) = (max as usize, max as usize + 1);
     assert_eq!(client.call("echo", noise(max)).await.map(|answer| answer == noise(max)), Ok(true));

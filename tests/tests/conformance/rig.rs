@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use flyrpc_driver::{
-    Answer, Caller, Capabilities, CloseReason, ConnectionId, Direction, Error, Handler, Info, Limits, Overload,
-    Pong, RawPacket, Response, Router, Stage, Stats, ZipMode,
+    Answer, Caller, Capabilities, CloseReason, ConnectionId, Direction, Error, Handler, Info, Limits,
+    Overload, Pong, RawPacket, Response, Router, Stage, Stats, ZipMode,
 };
 use tokio::sync::{Semaphore, oneshot};
 

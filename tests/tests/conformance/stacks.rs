@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flyrpc_driver::runtime::Runtime;
 use flyrpc_driver::{
-    Answer, Capabilities, Client, CloseReason, ConnectionId, Error, Peer, Pong, Response, ServerHandle, Stage,
-    Stats,
+    Answer, Capabilities, Client, CloseReason, ConnectionId, Error, Peer, Pong, Response, ServerHandle,
+    Stage, Stats,
 };
 use flyrpc_tokio::Tokio;
 
@@ -219,7 +219,8 @@ fn on_threads(name: &'static str, body: impl Body, rig: Rig<Peer>) {
 /// On a runtime of one thread, beside the body's
 fn on_one_thread(name: &'static str, body: impl Body, rig: Rig<Peer>) {
     bounded(name, || {
-        let runtime = ::tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime =
+            ::tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let handle = runtime.handle().clone();
         let (stop, stopped) = ::tokio::sync::oneshot::channel::<()>();
         let thread = std::thread::spawn(move || drop(runtime.block_on(stopped)));
