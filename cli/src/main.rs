@@ -12,6 +12,7 @@ mod side;
 mod trace;
 
 use core::time::Duration;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,7 +104,10 @@ impl Target {
             client = client.keepalive(time, time);
         }
         if self.trace {
-            client = client.on_packet(|_, direction, packet| eprintln!("{}", trace::line(direction, packet)));
+            client = client.on_packet(|_, direction, packet| {
+                // A connection does not depend on somebody's reading its trace.
+                let _ = writeln!(std::io::stderr(), "{}", trace::line(direction, packet));
+            });
         }
         let connected = client.connect_within(&self.address, self.timeout).await;
         connected.map_err(|error| Failure::connect(&self.address, &error))

@@ -32,12 +32,11 @@ pub struct ServerHandle {
     listening: Option<Listening>,
 }
 
-/// The thread that accepts, until it has ended
+/// Where it listens, and the thread that accepts until it is stopped
 #[derive(Debug)]
 struct Listening {
-    listener: Arc<Listener>,
     address: Address,
-    thread: Option<JoinHandle<()>>,
+    accepting: Option<(Arc<Listener>, JoinHandle<()>)>,
 }
 
 #[derive(Debug)]
@@ -106,7 +105,7 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("flyrpc-accept".to_owned())
             .spawn(move || shared.accept_all(&accepting))?;
-        handle.listening = Some(Listening { listener, address, thread: Some(thread) });
+        handle.listening = Some(Listening { address, accepting: Some((listener, thread)) });
         Ok(handle)
     }
 
@@ -290,8 +289,8 @@ impl ServerHandle {
             self.shared.changed.notify_all();
             connections.full
         };
-        if let Some(Listening { listener, thread, .. }) = &mut self.listening
-            && let Some(thread) = thread.take()
+        // The socket is closed here, so that who connects from now on is told.
+        if let Some((listener, thread)) = self.listening.as_mut().and_then(|it| it.accepting.take())
             // A thread that waits for room comes without, and would not take the connection that wakes it.
             && (full || listener.wake())
         {

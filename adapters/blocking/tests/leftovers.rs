@@ -41,6 +41,10 @@ fn start() -> (ServerHandle, Vec<Connected>) {
     let server = Server::new()
         .limits(Limits::new().call_timeout(SOON))
         .handle("echo", echo)
+        .handle("for ever", |context: Context| async move {
+            core::future::pending::<()>().await;
+            drop(context);
+        })
         .handle("call me", |context: Context| context.peer().call("echo", "x"));
     let server = server.listen("127.0.0.1:0").unwrap();
     let connect = || Client::new().handle("echo", echo).connect(server.address()).unwrap();
@@ -65,7 +69,9 @@ fn no_thread_and_no_socket_is_left() {
     assert_nothing_left("dropping clients, then server");
 
     let (server, clients) = start();
+    let waiting = clients[0].start("for ever", (), SOON).unwrap();
     drop(server);
+    assert!(waiting.wait().is_err());
     drop(clients);
     assert_nothing_left("dropping server, then clients");
 

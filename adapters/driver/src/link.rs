@@ -179,16 +179,23 @@ impl Link {
         state.writing = false;
         state.unsent = state.unsent.saturating_sub(written);
         out.advance(written);
+        // Somebody may have found the buffer full meanwhile.
+        let next = if state.unsent < self.options.send_buffer { state.room.wake_next() } else { None };
         if out.is_empty() && state.out.is_empty() {
             out.clear();
             state.out = out;
             if state.closed.is_some() {
                 self.tell_driver(state);
+            } else {
+                drop(state);
             }
         } else {
             // The socket is full, or has failed, or somebody has added more: that is the driver's.
             state.begun = out;
             self.tell_driver(state);
+        }
+        if let Some(next) = next {
+            next.wake();
         }
     }
 
@@ -483,8 +490,15 @@ impl Clock {
         Self { epoch: std::time::Instant::now() }
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn now(self) -> Instant {
         Instant::ZERO + self.epoch.elapsed()
+    }
+
+    /// It stands still, so that a model takes the same way each time
+    #[cfg(loom)]
+    pub(crate) fn now(self) -> Instant {
+        Instant::ZERO + core::time::Duration::from_secs(1)
     }
 
     /// The same time as the standard library has it

@@ -61,16 +61,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let this = self.get_mut();
-        let moved = this.waker.take_if(|waker| !waker.will_wake(cx.waker()));
-        if let Some(before) = moved {
-            (this.forget)(&before);
-        }
         let polled = (this.poll)(cx);
-        match polled {
-            Poll::Ready(_) => this.waker = None,
-            Poll::Pending => {
-                this.waker.get_or_insert_with(|| cx.waker().clone());
-            }
+        match (&polled, &mut this.waker) {
+            (Poll::Ready(_), waker) => *waker = None,
+            // One from before stays known: waking it, for the others, would wake a task whose wakers don't know each other again
+            // and again.
+            (Poll::Pending, Some(waker)) => waker.clone_from(cx.waker()),
+            (Poll::Pending, none) => *none = Some(cx.waker().clone()),
         }
         polled
     }

@@ -4,6 +4,8 @@
 //! wires that take one byte at a time and over wide ones. Afterwards the connection holds nothing, and everybody else gets
 //! exactly the answer that is theirs.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
+
 mod common;
 
 use core::future::{Future, poll_fn};

@@ -36,6 +36,8 @@ macro_rules! on_stack {
 
 mod bytes;
 mod drain;
+mod ends;
+mod handlers;
 mod keepalive;
 mod life;
 mod nest;

@@ -171,6 +171,7 @@ pub(crate) async fn p16_a_peer_that_takes_nothing_is_given_up<P: End>(rig: Rig<P
     let (_raw, client) = Raw::with(&rig, setup).await;
     let peer = client.peer.clone();
     let call = rig.spawn(async move { peer.call_within("echo", "first", SOON * 6).await });
+    until("the call has begun", || client.in_flight() == 1);
     let payload = Bytes::from(noise(PIECE));
     while client.try_send("note", payload.clone()).is_ok() {}
     assert_eq!(client.closed().await, CloseReason::Transport(Loss::WriteTimeout));
@@ -182,7 +183,7 @@ pub(crate) async fn p16_a_broadcast_waits_for_nobody<P: End>(rig: Rig<P>) {
     if rig.is_bytewise() {
         return;
     }
-    let server = rig.serve(plain().send_buffer(PIECE, Overload::Wait)).await;
+    let server = rig.serve(plain().send_buffer(4 * PIECE, Overload::Wait)).await;
     let slow = Raw::connect(&server);
     until("it is there", || server.connections() == 1);
     let (told, tells) = channel();

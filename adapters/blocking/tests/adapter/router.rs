@@ -123,7 +123,8 @@ fn typed_calls_encode_and_decode() {
         let server = listen(echo().handle("next", |lamp: Lamp| Lamp(lamp.0 + 1)));
         let client = connect(Client::new(), &server);
         assert_eq!(client.call_as("next", Lamp(7)), Ok(Lamp(8)));
-        assert_eq!(client.start("next", &Lamp(8), SOON).unwrap().wait_as(), Ok(Lamp(9)));
+        let lamp = Lamp(8);
+        assert_eq!(client.start("next", &lamp, SOON).unwrap().wait_as(), Ok(Lamp(9)));
         assert_eq!(client.call_as("echo", "text"), Ok("text".to_owned()));
         let unreadable = client.call_as::<Lamp>("echo", "no lamp");
         assert!(matches!(unreadable, Err(Error::UnreadableReply(UnreadableReply::Format(_)))));
@@ -322,6 +323,7 @@ fn panics_are_reported() {
                 }),
         );
         let client = connect(Client::new(), &server);
+        until("it is connected", || server.connections() == 1);
         let id = server.peers()[0].id();
         for code in ["sync", "first", "later"] {
             assert_eq!(client.call(code, "hunter2"), remote("HANDLER_PANIC"));
