@@ -105,7 +105,11 @@ enum Item {
 }
 
 /// Packets handled under one lock, and at most between two flushes
+///
+/// Callers that are woken fill the scheduler's queue, which for tokio holds 256; beyond that it gets unfair.
 const BATCH: usize = 128;
+/// Fewer packets than this are not worth a write of their own
+const LEAST_BATCH: usize = 16;
 /// Rounds of reading per poll
 const ROUNDS: usize = 8;
 /// How long a drained connection waits for the peer to close
@@ -162,9 +166,10 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
         }
         io.own_turn = false;
         io.woken = 0;
+        state.now = link.now();
         // Until this poll is over nobody need tell the driver of what it will send anyway.
         state.turn = true;
-        let now = link.now();
+        let now = state.now;
         if moved && let Some(timer) = &mut io.timer {
             let _ = timer.poll_expired(cx);
         }
@@ -301,7 +306,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     /// Takes packets from the inbox; what needs the application's code becomes an item
     fn decode(&mut self, link: &Link, state: &mut State, now: Instant) {
         (self.more, self.held, state.held) = (false, Held::Not, false);
-        let mut left = BATCH;
+        // Half of what is outstanding at a time: one end works while the other does.
+        let mut left = match state.conn.in_flight() as usize / 2 {
+            0 => BATCH,
+            half => half.clamp(LEAST_BATCH, BATCH),
+        };
         while self.inbox.is_ready() {
             if left == 0 {
                 self.more = true;

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use flyrpc_core::fly::zip::{Packed, Zipper};
 use flyrpc_core::fly::{Fly, Zip, codes};
 use flyrpc_core::{
-    Call, CallId, CloseReason, Connection, Event, Instant, Refusal, Reply, ReplyToken, State as Stage, Table,
+    Call, CallId, CloseReason, Connection, Event, Instant, Overload, Refusal, Reply, ReplyToken,
+    State as Stage, Table,
 };
 
 use crate::calls::{Calls, Done};
@@ -59,6 +60,8 @@ pub(crate) struct State {
     /// The driver leaves packets unhandled until a handler has made progress, which clears this and tells the driver
     pub(crate) held: bool,
     pub(crate) driver: Option<Waker>,
+    /// When the driver looked at the clock last
+    pub(crate) now: Instant,
     /// When the driver's timer expires
     pub(crate) armed: Instant,
     /// By when a drained connection is to have sent everything
@@ -101,6 +104,7 @@ impl Link {
             turn: false,
             held: false,
             driver: None,
+            now: Instant::ZERO,
             armed: Instant::FAR,
             flush_until: Instant::FAR,
             closed: None,
@@ -452,19 +456,30 @@ impl Room {
 }
 
 /// Waits for room to send: ready with the lock
+#[inline]
 pub(crate) fn poll_room<'a>(
     link: &'a Link,
+    state: Guard<'a>,
     ticket: &mut Option<u64>,
     now: Instant,
     deadline: Instant,
     waker: &Waker,
 ) -> Poll<Result<Guard<'a>, Error>> {
-    use flyrpc_core::Overload;
-
-    let mut state = link.lock();
     if state.unsent < link.options.send_buffer || state.is_closed() {
         return Poll::Ready(Ok(state));
     }
+    wait_for_room(link, state, ticket, now, deadline, waker)
+}
+
+#[cold]
+fn wait_for_room<'a>(
+    link: &'a Link,
+    mut state: Guard<'a>,
+    ticket: &mut Option<u64>,
+    now: Instant,
+    deadline: Instant,
+    waker: &Waker,
+) -> Poll<Result<Guard<'a>, Error>> {
     if link.options.when_full == Overload::Refuse {
         return Poll::Ready(Err(Error::Refused(Refusal::NoRoom { need: state.unsent })));
     }

@@ -328,11 +328,14 @@ impl<'a> Outgoing<'a> {
             return Poll::Ready(Err(Error::Unencodable(error.clone())));
         }
         let link = self.link;
-        let now = link.now();
+        let state = link.lock();
+        // A driver that is about to come has just looked at the clock: near enough to time seconds from.
+        let near_enough = state.turn && within.is_none() && self.deadline.is_none();
+        let now = if near_enough { state.now } else { link.now() };
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now + within.unwrap_or_else(|| link.options.limits.get_call_timeout()));
-        let room = ready!(poll_room(link, &mut self.ticket, now, deadline, cx.waker()));
+        let room = ready!(poll_room(link, state, &mut self.ticket, now, deadline, cx.waker()));
         Poll::Ready(room.map(|state| (state, now, deadline)))
     }
 
@@ -341,8 +344,15 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The packet is encoded, or was refused: who waits behind it may come
+    #[inline]
     fn leave(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+        if let Some(ticket) = self.ticket.take() {
+            self.leave_queue(ticket);
+        }
+    }
+
+    #[cold]
+    fn leave_queue(&self, ticket: u64) {
         let mut state = self.link.lock();
         let was_woken = state.room.leave(ticket);
         let has_room = state.unsent < self.link.options.send_buffer;

@@ -54,7 +54,8 @@ fn permute<'a>(left: &[&'a str], begun: &mut Vec<&'a str>, all: &mut Vec<Vec<&'a
         all.push(begun.clone());
     }
     for (i, next) in left.iter().enumerate() {
-        let rest: Vec<_> = left.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| *other).collect();
+        let rest: Vec<_> =
+            left.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, other)| *other).collect();
         begun.push(next);
         permute(&rest, begun, all);
         begun.pop();

@@ -7,8 +7,8 @@ use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use flyrpc_driver::{
-    Borsh, Context, Encode, Error, FormatError, Json, MsgPack, Packet, Postcard, Protobuf, RemoteError, Request,
-    State, UnreadableReply, codes,
+    Borsh, Context, Encode, Error, FormatError, Json, MsgPack, Packet, Postcard, Protobuf, RemoteError,
+    Request, State, UnreadableReply, codes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,10 +43,13 @@ pub(crate) async fn p12_every_argument_comes_over_the_wire<P: End>(rig: Rig<P>) 
         .handle("no state", |_: State<String>| "there is none")
         .handle("option", |text: Option<String>| text.unwrap_or_else(|| "none".to_owned()))
         .handle("result", |text: Result<String, RemoteError>| text.map_or_else(|e| e.code, |text| text))
-        .handle("all", |text: &str, packet: &Packet, context: Context<P>, bytes: Bytes, all: &Request<P>, s: String| {
-            let same = text == s && bytes == s && all.payload() == &bytes && packet.payload == bytes;
-            format!("{same} {}", context.deadline().is_none())
-        })
+        .handle(
+            "all",
+            |text: &str, packet: &Packet, context: Context<P>, bytes: Bytes, all: &Request<P>, s: String| {
+                let same = text == s && bytes == s && all.payload() == &bytes && packet.payload == bytes;
+                format!("{same} {}", context.deadline().is_none())
+            },
+        )
         .handle("later", async |text: String, context: Context<P>, packet: Packet| {
             format!("{text} {} {}", context.remote().is_empty(), packet.sequence > 0)
         });
@@ -75,7 +78,10 @@ pub(crate) async fn p12_every_argument_comes_over_the_wire<P: End>(rig: Rig<P>) 
     // What is no text.
     for code in ["str", "string", "all", "later"] {
         let failed = client.call(code, &b"\xff"[..]).await;
-        assert!(matches!(&failed, Err(Error::Remote(error)) if error.code == codes::BAD_PAYLOAD), "{failed:?}");
+        assert!(
+            matches!(&failed, Err(Error::Remote(error)) if error.code == codes::BAD_PAYLOAD),
+            "{failed:?}"
+        );
     }
     assert_eq!(client.call("option", &b"\xff"[..]).await, Ok(Bytes::from("none")));
     assert_eq!(client.call("result", &b"\xff"[..]).await, Ok(Bytes::from(codes::BAD_PAYLOAD)));
@@ -181,7 +187,8 @@ pub(crate) async fn p12_every_format_goes_both_ways<P: End>(rig: Rig<P>) {
         "postcard" Postcard;
         "later" Json;
     }
-    let payload = Protobuf(ProtoLamp { name: "kitchen".to_owned(), watts: 9 }).encode().expect("it has a form");
+    let payload =
+        Protobuf(ProtoLamp { name: "kitchen".to_owned(), watts: 9 }).encode().expect("it has a form");
     let answer = client.call_as::<Protobuf<ProtoLamp>>("protobuf", payload).await.expect("an answer");
     assert_eq!((answer.0.name.as_str(), answer.0.watts), ("kitchen", 10));
     fails(&client.peer, "protobuf", "\u{7f}", codes::BAD_PAYLOAD).await;
@@ -243,13 +250,14 @@ pub(crate) async fn p06_a_handler_has_its_time<P: End>(rig: Rig<P>) {
         }
     }
     let (told, tells) = channel();
-    let setup = echo().handler_timeout(Duration::from_millis(20)).handle("slow", move |context: Context<P>| {
-        let dropped = Dropped(told.clone(), context.deadline().is_some());
-        async move {
-            let _dropped = dropped;
-            core::future::pending::<()>().await;
-        }
-    });
+    let setup =
+        echo().handler_timeout(Duration::from_millis(20)).handle("slow", move |context: Context<P>| {
+            let dropped = Dropped(told.clone(), context.deadline().is_some());
+            async move {
+                let _dropped = dropped;
+                core::future::pending::<()>().await;
+            }
+        });
     let (_server, client) = rig.pair(setup, plain()).await;
     for _ in 0..3 {
         fails(&client.peer, "slow", "", codes::TIMEOUT).await;
@@ -283,7 +291,10 @@ pub(crate) async fn p10_session_and_shared_state_are_kept_apart<P: End>(rig: Rig
     answers(&ada.peer, "who", "", "Ada").await;
     fails(&bob.peer, "who", "", "LOG_IN_FIRST").await;
     let theirs = server.peers().into_iter().find(|peer| peer.info().session.get::<String>().is_some());
-    assert_eq!(theirs.and_then(|peer| peer.info().session.remove::<String>()).as_deref().map(String::as_str), Some("Ada"));
+    assert_eq!(
+        theirs.and_then(|peer| peer.info().session.remove::<String>()).as_deref().map(String::as_str),
+        Some("Ada")
+    );
     fails(&ada.peer, "who", "", "LOG_IN_FIRST").await;
 }
 

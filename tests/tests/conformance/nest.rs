@@ -22,7 +22,8 @@ fn bouncing<P: End>(setup: Setup<P>) -> Setup<P> {
 pub(crate) async fn p09_calls_nest_ten_deep<P: End>(rig: Rig<P>) {
     // Half of each chain waits at each end.
     let limits = || Limits::new().max_unanswered(2_000);
-    let (server, client) = rig.pair(bouncing(plain()).limits(limits()), bouncing(plain()).limits(limits())).await;
+    let (server, client) =
+        rig.pair(bouncing(plain()).limits(limits()), bouncing(plain()).limits(limits())).await;
     let expected = Bytes::from("0 1 2 3 4 5 6 7 8 9 10");
     assert_eq!(client.call("bounce", "10").await, Ok(expected.clone()));
     let theirs = rig.other_end(&server).await;
