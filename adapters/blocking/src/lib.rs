@@ -51,6 +51,9 @@ mod worker;
 
 pub use bytes::Bytes;
 pub use client::{Client, Connected};
+pub use flyrpc_core::fly::Flag;
+pub use flyrpc_core::fly::zip::ZipError;
+pub use flyrpc_core::{BadReply, WireError};
 #[cfg(feature = "borsh")]
 pub use flyrpc_driver::Borsh;
 #[cfg(feature = "json")]
@@ -62,7 +65,7 @@ pub use flyrpc_driver::Postcard;
 #[cfg(feature = "protobuf")]
 pub use flyrpc_driver::Protobuf;
 pub use flyrpc_driver::{
-    Address, Answer, Argument, BadAddress, Caller, Capabilities, CloseReason, ConnectionId, Decode,
+    Ack, Address, Answer, Argument, BadAddress, Caller, Capabilities, CloseReason, ConnectionId, Decode,
     Direction, Encode, Error, Extensions, FormatError, Handler, Info, IntoPayload, IntoReply, Limits, Loss,
     Outcome, Overload, Packet, PanicReport, Payload, Pong, ProtocolError, RawPacket, Refusal, RemoteError,
     RequestId, Response, Session, Stage, State, Stats, UnreadableReply, ZipMode, codes,

@@ -1,6 +1,6 @@
 //! The other end of a connection, to be called
 
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -304,6 +304,21 @@ impl Caller for Peer {
             state.closers.push(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
+        let mut state = self.link.lock();
+        let watchers =
+            if request == MESSAGE { Some(&mut state.closers) } else { state.requests.watchers(request) };
+        let forgotten = watchers.and_then(|watchers| {
+            let at = watchers.iter().position(|known| known.will_wake(waker))?;
+            Some(watchers.swap_remove(at))
+        });
+        drop(state);
+        // Others may wait with the same: they come again.
+        if let Some(forgotten) = forgotten {
+            forgotten.wake();
+        }
     }
 }
 

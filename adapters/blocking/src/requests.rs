@@ -77,6 +77,11 @@ impl Requests {
         }
     }
 
+    /// Who watches a request that is under way
+    pub(crate) fn watchers(&mut self, id: RequestId) -> Option<&mut Vec<Waker>> {
+        self.running.iter_mut().find(|running| running.id == id).map(|running| &mut running.watchers)
+    }
+
     /// The peer no longer waits for the answer to `key`; whom to wake
     #[must_use]
     pub(crate) fn cancel(&mut self, key: u16) -> Vec<Waker> {

@@ -58,6 +58,12 @@ pub trait Caller: Clone + Send + Sync + 'static {
     fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
         let _ = (request, waker);
     }
+
+    /// The code for an error that is not this crate's: of middleware, for example; none by default
+    fn error_code(&self, error: &(dyn core::error::Error + 'static)) -> Option<&'static str> {
+        let _ = error;
+        None
+    }
 }
 
 /// Who sent a request, and what else its handler may know; cheap to clone

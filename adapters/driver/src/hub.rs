@@ -72,7 +72,8 @@ impl Hub {
         };
         let id = info.id;
         let writer = transport.writer();
-        let link = Link::new(info, Arc::clone(&self.router), Arc::clone(&self.options), R::spawn, writer);
+        let (router, options) = (Arc::clone(&self.router), Arc::clone(&self.options));
+        let link = Link::new(info, router, options, R::spawn, R::error_code, writer);
         let peer = Peer { link: Arc::clone(&link) };
         self.lock().peers.insert(id, peer.clone());
         if let Some(hook) = &self.options.on_connect {

@@ -26,6 +26,8 @@ mod running;
 pub mod runtime;
 mod server;
 mod sync;
+#[cfg(feature = "tower")]
+mod tower;
 mod watchers;
 
 pub use address::{Address, BadAddress};
@@ -58,4 +60,8 @@ pub use peer::{Ack, Answer, Call, Peer, Ping, Pong, Response, Sending};
 pub use router::{
     Argument, Dispatched, Handler, IntoReply, Outcome, Packet, PanicReport, Request, Route, Router, State,
 };
+#[cfg(feature = "tower")]
+pub use router::{HandlerFuture, HandlerService};
 pub use server::{Server, ServerHandle};
+#[cfg(feature = "tower")]
+pub use tower::{BoxError, CallRequest};

@@ -34,6 +34,7 @@ pub(crate) struct Link {
     pub(crate) router: Arc<Router<Peer>>,
     pub(crate) options: Arc<Options>,
     pub(crate) spawn: fn(Task),
+    pub(crate) error_code: ErrorCode,
     pub(crate) clock: Clock,
     state: Mutex<State>,
 }
@@ -77,6 +78,9 @@ pub(crate) struct State {
     pub(crate) writer: Option<Arc<dyn TryWrite>>,
 }
 
+/// [`Runtime::error_code`](crate::runtime::Runtime::error_code)
+pub(crate) type ErrorCode = fn(&(dyn core::error::Error + 'static)) -> Option<&'static str>;
+
 pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 
 /// The tag of the driver's own pings
@@ -88,6 +92,7 @@ impl Link {
         router: Arc<Router<Peer>>,
         options: Arc<Options>,
         spawn: fn(Task),
+        error_code: ErrorCode,
         writer: Option<Arc<dyn TryWrite>>,
     ) -> Arc<Self> {
         let state = State {
@@ -113,7 +118,15 @@ impl Link {
             closers: Watchers::default(),
             writer,
         };
-        Arc::new(Self { info, router, options, spawn, clock: Clock::start(), state: Mutex::new(state) })
+        Arc::new(Self {
+            info,
+            router,
+            options,
+            spawn,
+            error_code,
+            clock: Clock::start(),
+            state: Mutex::new(state),
+        })
     }
 
     /// Nothing of the application's runs under the lock, so a poisoned one has not been left half changed

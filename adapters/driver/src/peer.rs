@@ -256,6 +256,10 @@ impl Caller for Peer {
         Poll::Pending
     }
 
+    fn error_code(&self, error: &(dyn core::error::Error + 'static)) -> Option<&'static str> {
+        (self.link.error_code)(error)
+    }
+
     fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
         let mut state = self.link.lock();
         let forgotten = if request == MESSAGE {

@@ -6,6 +6,8 @@ mod panics;
 mod reply;
 mod request;
 mod route;
+#[cfg(feature = "tower")]
+mod tower;
 
 use core::fmt;
 use core::hash::{BuildHasherDefault, Hasher};
@@ -21,6 +23,8 @@ pub use panics::PanicReport;
 pub use reply::{IntoReply, Outcome};
 pub use request::{Packet, Request};
 pub use route::Route;
+#[cfg(feature = "tower")]
+pub use tower::{HandlerFuture, HandlerService};
 
 use crate::{Caller, Extensions, RemoteError};
 use panics::Hook;

@@ -31,6 +31,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Connects a socket
     fn connect(address: &Address) -> impl Future<Output = io::Result<Self::Stream>> + Send;
 
+    /// The code that a request is answered with whose handler, or middleware, failed with an error of the runtime's world:
+    /// `TIMEOUT` for an elapsed time, for example; none by default, which becomes `ERROR`
+    fn error_code(error: &(dyn core::error::Error + 'static)) -> Option<&'static str> {
+        let _ = error;
+        None
+    }
+
     /// Listens
     fn listen(address: &Address) -> impl Future<Output = io::Result<Self::Listener>> + Send;
 }

@@ -82,6 +82,17 @@ impl Runtime for Tokio {
         drop(tokio::spawn(task));
     }
 
+    #[cfg(feature = "tower")]
+    fn error_code(error: &(dyn core::error::Error + 'static)) -> Option<&'static str> {
+        if error.is::<tower::timeout::error::Elapsed>() {
+            Some(codes::TIMEOUT)
+        } else if error.is::<tower::load_shed::error::Overloaded>() {
+            Some(codes::BUSY)
+        } else {
+            None
+        }
+    }
+
     async fn connect(address: &Address) -> std::io::Result<Stream> {
         Stream::connect(address).await
     }

@@ -47,6 +47,19 @@ impl<P: Caller> Route<P> {
         Self { run: Box::new(run) }
     }
 
+    /// Shows the hook for panics to those who hold `seen`
+    #[cfg(feature = "tower")]
+    pub(super) fn shows_hook(self, seen: std::sync::Arc<std::sync::OnceLock<Hook>>) -> Self {
+        let inner = self.run;
+        let run = move |request: Request<P>, hook: Option<&Hook>, cx: &mut Context<'_>| {
+            if let Some(hook) = hook {
+                seen.get_or_init(|| Hook::clone(hook));
+            }
+            inner(request, hook, cx)
+        };
+        Self { run: Box::new(run) }
+    }
+
     pub(super) fn run(&self, request: Request<P>, hook: Option<&Hook>, cx: &mut Context<'_>) -> Dispatched {
         (self.run)(request, hook, cx)
     }
