@@ -1,7 +1,8 @@
 //! P18: the same bytes give the same events however they are split
 
+use flyrpc_core::fly::Fly;
 use flyrpc_core::fly::zip::{ZipMode, Zipper};
-use flyrpc_core::{Call, Instant, Limits, Oversize};
+use flyrpc_core::{Call, Connection, Instant, Limits, Oversize, Step, Table, What};
 use flyrpc_tests::split::{Conn, Seen, assert_invariant};
 use flyrpc_tests::vectors::{Bytes, load, packet};
 use proptest::prelude::*;
@@ -244,5 +245,39 @@ fn p18_a_fault_is_the_same_fault_at_the_same_byte_however_it_is_split() {
         let seen = invariant(what, &limits, &[good.clone(), bad].concat());
         assert_eq!(seen.events.len(), 2, "{:#?}", seen.events);
         assert!(seen.events[1].starts_with("the peer broke the protocol at byte"), "{}", seen.events[1]);
+    }
+}
+
+/// An owner that reads until there is as much as was asked for: the answer must not depend on what it was not asked for
+#[test]
+fn p18_no_more_is_asked_for_than_decides() {
+    type Peer = Connection<Fly, Table<u32>>;
+    for max_method in [0_u16, 1, 4, 100] {
+        for flag in [0x40_u8, 0x41, 0x42, 0x43] {
+            for len in 0..=usize::from(max_method) + 8 {
+                let mut wire = vec![flag, 0, 7];
+                wire.extend(core::iter::repeat_n(b'c', len));
+                let whole = {
+                    let mut peer = Peer::new(Fly::default(), Limits::new().max_method(max_method));
+                    peer.handle_input(Instant::ZERO, &wire).is_err()
+                };
+                let mut peer = Peer::new(Fly::default(), Limits::new().max_method(max_method));
+                let (mut have, mut failed) = (0, false);
+                loop {
+                    match peer.handle_input(Instant::ZERO, &wire[..have]) {
+                        Ok(Step { what: What::NeedMore { at_least }, .. }) if at_least <= wire.len() => {
+                            assert!(at_least > have, "asked for what is there");
+                            have = at_least;
+                        }
+                        Ok(_) => break,
+                        Err(_) => {
+                            failed = true;
+                            break;
+                        }
+                    }
+                }
+                assert_eq!(failed, whole, "{len} bytes of code, {max_method} allowed, flag {flag:#04x}");
+            }
+        }
     }
 }

@@ -224,12 +224,18 @@ impl Head<'_> {
 /// [`Fault`]: the code has no end within `max_code` bytes.
 #[inline(always)]
 pub fn decode_head(input: &[u8], max_code: usize) -> Result<Result<Head<'_>, usize>, Fault> {
-    let Some((&[flag, high, low], rest)) = input.split_first_chunk::<3>() else { return Ok(Err(SHORTEST)) };
+    // Never more than it takes to see that the code is too long: an owner does not ask again before.
+    let decisive = max_code.saturating_add(4);
+    let Some((&[flag, high, low], rest)) = input.split_first_chunk::<3>() else {
+        return Ok(Err(SHORTEST.min(decisive)));
+    };
     let (flag, sequence) = (Flag(flag), u16::from_be_bytes([high, low]));
     let width = flag.length_width();
     let (code_len, ascii) = match find_nul(rest) {
         Found::At(code_len, ascii) if code_len <= max_code => (code_len, ascii),
-        Found::Nowhere if rest.len() <= max_code => return Ok(Err((input.len() + 1 + width).max(SHORTEST))),
+        Found::Nowhere if rest.len() <= max_code => {
+            return Ok(Err((input.len() + 1 + width).min(decisive)));
+        }
         Found::At(..) | Found::Nowhere => return Err(method_too_long(max_code)),
     };
     let len = 4 + code_len + width;

@@ -324,7 +324,7 @@ impl<S: Slots<Tag = u32>> End<S> {
             }
             CloseReason::DrainDeadline => book.drain_by.is_some_and(|by| by <= book.seen),
             CloseReason::Protocol(error) => book.failed == Some(error),
-            other => panic!("unexpected {other:?}"),
+            other @ (CloseReason::Transport(_) | _) => panic!("unexpected {other:?}"),
         };
         assert!(holds, "closed for a reason that is none: {why:?}");
     }
