@@ -318,6 +318,20 @@ fn a_caller_that_writes_at_once_and_one_that_only_sends_lose_nothing() {
 }
 
 #[test]
+fn two_that_write_at_once_write_one_after_the_other() {
+    check(2, || {
+        let scene = Scene::new(3, 1 << 20);
+        // The driver's timer runs now, so that it need not come for the next calls.
+        call(&scene.client, "warm");
+        let other = scene.beside(|peer| block_on(peer.send("note", "other")).unwrap());
+        call(&scene.client, "mine");
+        block_on(poll_fn(|cx| scene.wire.poll_packets(3, cx)));
+        other.join().unwrap();
+        scene.end();
+    });
+}
+
+#[test]
 fn who_waits_for_room_is_woken() {
     for at_once in [usize::MAX, 3] {
         check(2, move || {

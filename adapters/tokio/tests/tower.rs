@@ -1,5 +1,7 @@
 //! tower's own middleware on both sides, unchanged
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
+
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context as Poller, Poll};
 use core::time::Duration;
@@ -69,7 +71,7 @@ async fn towers_layers_work_around_handlers() {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }),
         )
-        .router(Router::new().handle("stuck", || core::future::pending::<()>()).layer(
+        .router(Router::new().handle("stuck", core::future::pending::<()>).layer(
             // Whole milliseconds, as tower's own
             ServiceBuilder::new().timeout(Duration::from_millis(1)),
         ))
@@ -162,7 +164,7 @@ async fn a_peer_is_a_service() {
     let server =
         Server::new()
             .handle("echo", |payload: Bytes| payload)
-            .handle("stuck", || core::future::pending::<()>())
+            .handle("stuck", core::future::pending::<()>)
             .handle("second", move || {
                 if calls.fetch_add(1, Ordering::Relaxed) == 0 { Err("BUSY") } else { Ok("there") }
             })

@@ -45,5 +45,7 @@ mod order;
 mod pressure;
 mod raw;
 mod rig;
+mod secrecy;
+mod server;
 mod stacks;
 mod trickle;
