@@ -21,7 +21,8 @@ pub struct Client<R> {
     runtime: PhantomData<fn() -> R>,
 }
 
-/// A client's connection: a [`Peer`] that closes when it is dropped
+/// A client's connection: a [`Peer`] that closes when it is dropped, at once: what was not sent yet is lost unless
+/// [`drain`](Peer::drain) was awaited before
 #[derive(Debug)]
 pub struct Connected {
     peer: Peer,

@@ -127,7 +127,9 @@ impl<P: Caller> Context<P> {
         self.peer.is_cancelled(self.request)
     }
 
-    /// Waits until the sender no longer waits for the answer
+    /// Waits until the sender no longer waits for the answer: for tasks that a handler has started
+    ///
+    /// The handler itself, if it is `async`, is dropped then.
     pub async fn cancelled(&self) {
         let forget = |waker: &Waker| self.peer.forget_cancelled(self.request, waker);
         Watch::new(|cx: &mut core::task::Context<'_>| self.peer.poll_cancelled(self.request, cx), forget)

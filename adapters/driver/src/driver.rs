@@ -21,7 +21,7 @@ use flyrpc_core::{CloseReason, Incoming, Instant, Loss, Overload, ReplyToken, Wh
 use crate::calls::Done;
 use crate::inbox::{Inbox, range_of};
 use crate::lane::{self, LaneTask};
-use crate::link::{Guard, KEEPALIVE, Link, State};
+use crate::link::{Guard, HELLO, KEEPALIVE, Link, State};
 use crate::out::{Out, PARTS};
 use crate::running::Running;
 use crate::runtime::{Runtime, Timer, Transport};
@@ -389,6 +389,13 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         busy: bool,
     ) {
         match taken {
+            Taken::Reply(HELLO, parts) => {
+                if let Ok((code, list)) = self.open(link, state, parts, consumed)
+                    && code.is_empty()
+                {
+                    state.conn.dialect_mut().learn(&list);
+                }
+            }
             Taken::Reply(tag, parts) => {
                 let done = match self.open(link, state, parts, consumed) {
                     Ok((code, payload)) if code.is_empty() => Done::Answer(String::new(), payload),

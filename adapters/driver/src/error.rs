@@ -2,9 +2,12 @@
 
 use core::fmt;
 
+use bytes::Bytes;
 use flyrpc_core::fly::codes;
 use flyrpc_core::fly::zip::ZipError;
 use flyrpc_core::{BadReply, CloseReason, ProtocolError, Refusal};
+
+use crate::{Decode, Encode};
 
 /// Why a call gave no result
 ///
@@ -165,6 +168,24 @@ impl RemoteError {
     pub fn details(mut self, details: impl Into<Vec<u8>>) -> Self {
         self.details = details.into();
         self
+    }
+
+    /// The same with encoded details: `RemoteError::new("NO_SUCH_LAMP").encoded(&Json(lamp))`; without, if they can't be
+    /// encoded
+    #[must_use]
+    pub fn encoded(self, details: &impl Encode) -> Self {
+        match details.encode() {
+            Ok(details) => self.details(details),
+            Err(_) => self,
+        }
+    }
+
+    /// The details decoded: `error.details_as::<Json<Lamp>>()?`
+    ///
+    /// # Errors
+    /// They are not what the format and the type ask for.
+    pub fn details_as<T: Decode>(&self) -> Result<T, FormatError> {
+        T::decode(&Bytes::copy_from_slice(&self.details))
     }
 }
 

@@ -12,13 +12,13 @@ use crate::link::Link;
 use crate::options::Options;
 use crate::runtime::{Runtime, Transport};
 use crate::watchers::Watchers;
-use crate::{ConnectionId, Info, Peer, Router, Session};
+use crate::{ConnectionId, Info, Payload, Peer, Router, Session};
 
 /// Who is connected, and how connections are made
 #[derive(Debug)]
 pub(crate) struct Hub {
-    router: Arc<Router<Peer>>,
-    options: Arc<Options>,
+    pub(crate) router: Arc<Router<Peer>>,
+    pub(crate) options: Arc<Options>,
     pub(crate) max_connections: usize,
     state: Mutex<HubState>,
 }
@@ -72,10 +72,12 @@ impl Hub {
         };
         let id = info.id;
         let writer = transport.writer();
-        let (router, options) = (Arc::clone(&self.router), Arc::clone(&self.options));
-        let link = Link::new(info, router, options, R::spawn, R::error_code, writer);
+        let link = Link::new(info, self, R::spawn, R::error_code, writer);
         let peer = Peer { link: Arc::clone(&link) };
         self.lock().peers.insert(id, peer.clone());
+        if self.options.hello {
+            link.say_hello();
+        }
         if let Some(hook) = &self.options.on_connect {
             // A panic stays within the connection: others are to be accepted.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(&peer)));
@@ -149,4 +151,11 @@ impl Drop for Listening {
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
+}
+
+/// Sends a message to all of these, and tells how many took it
+pub(crate) fn send_to_all(peers: &[Peer], code: &str, payload: Payload<'_>) -> usize {
+    // One copy for all; a large one is not copied for each either.
+    let payload = payload.into_bytes();
+    peers.iter().filter(|peer| peer.try_send(code, &payload).is_ok()).count()
 }

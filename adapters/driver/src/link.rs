@@ -8,17 +8,18 @@
 use core::task::{Poll, Waker};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
 use flyrpc_core::fly::zip::{Packed, Zipper};
-use flyrpc_core::fly::{Fly, Zip, codes};
+use flyrpc_core::fly::{Capabilities, Fly, Zip, codes};
 use flyrpc_core::{
     Call, CallId, CloseReason, Connection, Event, Instant, Overload, Refusal, Reply, ReplyToken,
     State as Stage, Table,
 };
 
 use crate::calls::{Calls, Done};
+use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::options::Options;
 use crate::out::{Out, PARTS};
@@ -36,6 +37,8 @@ pub(crate) struct Link {
     pub(crate) spawn: fn(Task),
     pub(crate) error_code: ErrorCode,
     pub(crate) clock: Clock,
+    /// The other connections of the same server
+    pub(crate) hub: Weak<Hub>,
     state: Mutex<State>,
 }
 
@@ -83,18 +86,19 @@ pub(crate) type ErrorCode = fn(&(dyn core::error::Error + 'static)) -> Option<&'
 
 pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 
-/// The tag of the driver's own pings
+/// The tags of the driver's own pings, and of its own `$hello`: they name no place, so nobody is woken
 pub(crate) const KEEPALIVE: u32 = u32::MAX;
+pub(crate) const HELLO: u32 = u32::MAX - 1;
 
 impl Link {
     pub(crate) fn new(
         info: Info,
-        router: Arc<Router<Peer>>,
-        options: Arc<Options>,
+        hub: &Arc<Hub>,
         spawn: fn(Task),
         error_code: ErrorCode,
         writer: Option<Arc<dyn TryWrite>>,
     ) -> Arc<Self> {
+        let (router, options) = (Arc::clone(&hub.router), Arc::clone(&hub.options));
         let state = State {
             conn: Connection::new(Fly::default(), options.limits.clone()),
             calls: Calls::new(),
@@ -125,6 +129,7 @@ impl Link {
             spawn,
             error_code,
             clock: Clock::start(),
+            hub: Arc::downgrade(hub),
             state: Mutex::new(state),
         })
     }
@@ -280,6 +285,18 @@ impl Link {
         Ok(())
     }
 
+    /// Tells the peer what this side can do; the driver takes note of the answer
+    pub(crate) fn say_hello(&self) {
+        let mut guard = self.lock();
+        let State { conn, out, unsent, .. } = &mut *guard;
+        let ours = Capabilities::ours(&self.options.limits).to_list();
+        let before = out.len();
+        // A connection that can't be spoken on has ended, which is told elsewhere.
+        let _ = conn.call(self.now(), Call::new(codes::HELLO, ours.as_bytes()), HELLO, &mut out.sink(None));
+        *unsent += out.len() - before;
+        self.encoded(guard, true);
+    }
+
     /// Encodes a ping
     pub(crate) fn ping(
         &self,
@@ -334,13 +351,9 @@ impl State {
     }
 
     /// Acts on everything that the connection has to say, and takes its own packets into the buffer
-    ///
-    /// Gives back whether a ping of the driver's own was lost.
-    pub(crate) fn pump(&mut self, wakers: &mut Vec<Waker>) -> bool {
-        let mut ping_lost = false;
+    pub(crate) fn pump(&mut self, wakers: &mut Vec<Waker>) {
         while let Some(event) = self.conn.poll_event() {
             match event {
-                Event::TimedOut { tag: KEEPALIVE, .. } => ping_lost = true,
                 Event::TimedOut { tag, .. } => {
                     wakers.extend(self.calls.finish(tag, Done::Failed(Error::TimedOut)));
                 }
@@ -358,7 +371,6 @@ impl State {
             }
         }
         self.transmit();
-        ping_lost
     }
 
     /// Takes the connection's own packets into the buffer

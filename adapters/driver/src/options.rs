@@ -35,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) when_owed: Overload,
     pub(crate) keepalive: Option<(Duration, Duration)>,
     pub(crate) handler_timeout: Option<Duration>,
+    pub(crate) hello: bool,
     pub(crate) on_packet: Option<PacketHook>,
     pub(crate) on_connect: Option<ConnectHook>,
     pub(crate) on_close: Option<CloseHook>,
@@ -52,6 +53,7 @@ impl Default for Options {
             when_owed: Overload::Wait,
             keepalive: None,
             handler_timeout: None,
+            hello: false,
             on_packet: None,
             on_connect: None,
             on_close: None,
@@ -84,6 +86,24 @@ macro_rules! common_options {
             self
         }
 
+        /// Lets `handler` answer what has no handler of its own; without, that is answered `NOT_FOUND`
+        pub fn fallback<A>(mut self, handler: impl crate::Handler<A, crate::Peer>) -> Self {
+            self.router = self.router.fallback(handler);
+            self
+        }
+
+        /// Shares a value, one of each type, with all handlers. See [`Router::state`](crate::Router::state).
+        pub fn state<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+            self.router = self.router.state(value);
+            self
+        }
+
+        /// Is told when a handler has panicked. See [`Router::on_panic`](crate::Router::on_panic).
+        pub fn on_panic(mut self, hook: impl Fn(&crate::PanicReport) + Send + Sync + 'static) -> Self {
+            self.router = self.router.on_panic(hook);
+            self
+        }
+
         /// Adds all handlers and all shared state of a router
         pub fn router(mut self, router: crate::Router<crate::Peer>) -> Self {
             self.router = self.router.merge(router);
@@ -96,6 +116,15 @@ macro_rules! common_options {
         /// run at a time, and `Limits::overload` says what becomes of a request beyond that.
         pub fn limits(mut self, limits: crate::Limits) -> Self {
             self.options.limits = limits.oversize(Default::default());
+            self
+        }
+
+        /// Says `$hello` as soon as a connection is there, so that both ends know what the other understands; not by default
+        ///
+        /// Without it, or [`Peer::hello`](crate::Peer::hello), a peer is not told of calls that are given up, and its handlers
+        /// work on for nobody. Peers that don't know `$hello` answer it with an error, which harms nothing.
+        pub fn hello(mut self) -> Self {
+            self.options.hello = true;
             self
         }
 

@@ -12,6 +12,7 @@ use flyrpc_core::fly::{Capabilities, codes};
 use flyrpc_core::{CloseReason, Instant, Refusal, State, Stats};
 
 use crate::calls::Done;
+use crate::hub::send_to_all;
 use crate::lane::MESSAGE;
 use crate::link::{Guard, Link, poll_room};
 use crate::watchers::Watch;
@@ -100,7 +101,8 @@ impl Peer {
 
     /// Sends a message that is not answered: delivered at most once, and never known whether
     ///
-    /// Ready when it is encoded; it waits only where the outgoing buffer is full.
+    /// Ready when it is encoded; it waits only where the outgoing buffer is full. What is still in that buffer when the
+    /// connection is closed, or a [`Connected`](crate::Connected) dropped, is lost: [`drain`](Self::drain) sends it first.
     ///
     /// # Errors
     /// [`Error::Refused`], or [`Error::TimedOut`] when the outgoing buffer stayed full.
@@ -225,6 +227,29 @@ impl Peer {
     #[must_use]
     pub fn remote(&self) -> &str {
         &self.link.info.remote
+    }
+
+    /// The router's data of this type: see [`Router::state`](crate::Router::state)
+    #[must_use]
+    pub fn shared<T: core::marker::Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.link.info.shared.get()
+    }
+
+    /// All connections of the same server, this one among them while it lives, in the order they came
+    #[must_use]
+    pub fn everyone(&self) -> Vec<Self> {
+        self.link.hub.upgrade().map(|hub| hub.peers()).unwrap_or_default()
+    }
+
+    /// Sends a message to all connections of the same server, this one among them, and tells how many took it; for handlers
+    /// and hooks, which have no [`ServerHandle`](crate::ServerHandle)
+    ///
+    /// Never waits: one whose buffer is full is passed over, so that a slow reader stalls nobody.
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<usize, FormatError> {
+        Ok(send_to_all(&self.everyone(), code, payload.into_payload()?))
     }
 
     /// Typed data of the application's, kept with the connection

@@ -8,11 +8,11 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
-use crate::hub::{Hub, Listening};
+use crate::hub::{Hub, Listening, send_to_all};
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
 use crate::watchers::Watch;
-use crate::{Address, ConnectionId, IntoPayload, Overload, Payload, Peer, Router};
+use crate::{Address, ConnectionId, IntoPayload, Overload, Peer, Router};
 
 /// A server to be: what it answers, and its limits
 #[must_use = "it does nothing until `listen`"]
@@ -257,13 +257,6 @@ impl<R: Runtime> ServerHandle<R> {
     pub fn attach<T: Transport>(&self, transport: T) -> Option<Peer> {
         self.hub.take::<R, T>(transport)
     }
-}
-
-/// How many took it
-fn send_to_all(peers: &[Peer], code: &str, payload: Payload<'_>) -> usize {
-    // One copy for all; a large one is not copied for each either.
-    let payload = payload.into_bytes();
-    peers.iter().filter(|peer| peer.try_send(code, &payload).is_ok()).count()
 }
 
 impl<R> Drop for ServerHandle<R> {

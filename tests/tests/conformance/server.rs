@@ -91,9 +91,12 @@ pub(crate) async fn p11_hooks_are_told_of_each_connection_once<P: End>(rig: Rig<
 }
 
 pub(crate) async fn p10_broadcasts_reach_all_or_those_that_are_named<P: End>(rig: Rig<P>) {
-    let server = rig.serve(plain().handle("who am I", |context: flyrpc_driver::Context<P>| {
-        context.connection().0.to_string()
-    })).await;
+    let server = rig
+        .serve(
+            plain()
+                .handle("who am I", |context: flyrpc_driver::Context<P>| context.connection().0.to_string()),
+        )
+        .await;
     let mut clients = Vec::new();
     for _ in 0..5 {
         let (told, tells) = channel();
@@ -172,7 +175,10 @@ pub(crate) async fn p11_unix_sockets_work_like_tcp<P: End>(rig: Rig<P>) {
     let address = format!("unix:{}", path.display());
     // What a dead server has left.
     drop(std::os::unix::net::UnixListener::bind(&path).expect("a socket"));
-    assert_eq!(rig.0.connect(plain(), address.clone()).await.err().map(|e| e.kind()), Some(ErrorKind::ConnectionRefused));
+    assert_eq!(
+        rig.0.connect(plain(), address.clone()).await.err().map(|e| e.kind()),
+        Some(ErrorKind::ConnectionRefused)
+    );
     let setup = echo().handle("remote", |context: flyrpc_driver::Context<P>| context.remote().to_owned());
     let server = rig.0.listen(setup, address.clone()).await.expect("a server");
     assert_eq!(server.address(), address);

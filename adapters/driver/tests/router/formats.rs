@@ -288,3 +288,12 @@ fn p17_a_length_field_alone_takes_no_memory() {
     assert!(Postcard::<Vec<u64>>::decode(&Bytes::from_static(b"\xff\xff\xff\xff\x0f\x01")).is_err());
     assert!(Protobuf::<Point>::decode(&Bytes::from_static(b"\x12\xff\xff\xff\xff\x0fhi")).is_err());
 }
+
+#[test]
+fn details_of_an_error_are_encoded_and_decoded() {
+    let error = RemoteError::new("NO_SUCH_LAMP").encoded(&Json(7));
+    assert_eq!(error.details, b"7");
+    assert_eq!(error.details_as::<Json<u8>>().unwrap().0, 7);
+    error.details_as::<Json<String>>().unwrap_err();
+    assert!(RemoteError::new("NO_SUCH_LAMP").encoded(&Json(Quotes)).details.is_empty());
+}
