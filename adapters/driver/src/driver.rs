@@ -157,6 +157,9 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
             Some(waker) if waker.will_wake(cx.waker()) => false,
             driver => driver.replace(cx.waker().clone()).is_some(),
         };
+        if moved && let Some(timer) = &mut io.timer {
+            let _ = timer.poll_expired(cx);
+        }
         if state.turn && !io.own_turn {
             // Others that are ready may have something to send as well: one write takes it all.
             io.own_turn = true;
@@ -170,9 +173,6 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
         // Until this poll is over nobody need tell the driver of what it will send anyway.
         state.turn = true;
         let now = state.now;
-        if moved && let Some(timer) = &mut io.timer {
-            let _ = timer.poll_expired(cx);
-        }
         if now >= io.armed {
             (io.armed, state.armed) = (Instant::FAR, Instant::FAR);
             io.tick(link, &mut state, now);
