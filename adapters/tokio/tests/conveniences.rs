@@ -1,8 +1,8 @@
 //! What handlers and clients have beside calls: `$hello` on connecting, broadcasts from handlers, details of errors
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use flyrpc_tokio::{Client, Context, Error, RemoteError, Server};
 use tokio::sync::{mpsc, oneshot};
