@@ -9,7 +9,7 @@ use smol::future::or;
 
 /// Longer than it takes until an idle connection gives its buffers back, which happens at the same time
 #[test]
-fn p03_a_call_on_a_quiet_connection_ends_at_its_deadline() {
+fn p01_a_call_on_a_quiet_connection_ends_at_its_deadline() {
     smol::block_on(async {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = Client::new().connect(silent.local_addr().unwrap()).await.unwrap();
