@@ -13,7 +13,9 @@ use crate::Error;
 /// What became of a call or ping
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// An answer as it came: code (empty for success) and payload
+    /// An answer without a code
+    Success(Bytes),
+    /// An answer as it came: code and payload
     Answer(String, Bytes),
     /// A ping came back with this many bytes
     Pong(u64),
@@ -74,21 +76,20 @@ impl Calls {
     }
 
     /// Puts the outcome in; whom to wake
+    #[inline]
     pub(crate) fn finish(&mut self, index: u32, done: Done) -> Option<Waker> {
         let place = self.places.get_mut(index as usize)?;
-        match core::mem::replace(place, Place::Done(done)) {
-            Place::Waiting { waker, .. } => Some(waker),
-            Place::Abandoned => {
-                *place = Place::Free { next: self.free };
-                self.free = index;
-                None
-            }
-            // Nobody waits there: the connection gives each tag back once.
-            before @ (Place::Free { .. } | Place::Done(_)) => {
-                *place = before;
-                None
-            }
+        if let Place::Waiting { waker, .. } = place {
+            let waker = core::mem::replace(waker, Waker::noop().clone());
+            *place = Place::Done(done);
+            return Some(waker);
         }
+        // Else nobody waits there: the connection gives each tag back once.
+        if let Place::Abandoned = place {
+            *place = Place::Free { next: self.free };
+            self.free = index;
+        }
+        None
     }
 
     /// The outcome, if it is there; the place is then free

@@ -214,6 +214,8 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         now: Instant,
         cx: &mut Poller<'_>,
     ) -> Guard<'a> {
+        // What callers have encoded since the last turn leaves before more of them are woken.
+        state = self.flush(link, state, now, cx);
         for round in 0..=ROUNDS {
             state = self.handle(link, state, now, cx);
             if self.defers(&state) && state.closed.is_none() {
@@ -307,6 +309,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     fn decode(&mut self, link: &Link, state: &mut State, now: Instant) {
         (self.more, self.held, state.held) = (false, Held::Not, false);
         // Half of what is outstanding at a time: one end works while the other does.
+        let mut may = take_more(link, state);
         let mut left = match state.conn.in_flight() as usize / 2 {
             0 => BATCH,
             half => half.clamp(LEAST_BATCH, BATCH),
@@ -317,7 +320,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return;
             }
             left -= 1;
-            let Some(busy) = take_more(link, state) else {
+            let Some(busy) = may else {
                 (self.held, state.held) = (Held::Owed, true);
                 return;
             };
@@ -367,7 +370,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 Incoming::Piece { .. } | _ => Taken::Nothing,
             };
             self.see(link, consumed);
+            let is_reply = matches!(taken, Taken::Reply(..));
             self.take(link, state, now, taken, consumed, busy);
+            if !is_reply {
+                may = take_more(link, state);
+            }
         }
     }
 
@@ -394,6 +401,14 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     && code.is_empty()
                 {
                     state.conn.dialect_mut().learn(&list);
+                }
+            }
+            Taken::Reply(tag, parts) if parts.code.is_empty() && !parts.zip.any() => {
+                let mut payload = self.inbox.take(consumed);
+                bytes::Buf::advance(&mut payload, parts.payload.start.min(consumed));
+                payload.truncate(parts.payload.len());
+                if let Some(waker) = state.calls.finish(tag, Done::Success(payload)) {
+                    self.wakers.push(waker);
                 }
             }
             Taken::Reply(tag, parts) => {

@@ -60,6 +60,14 @@ pub trait Decode: Sized {
     /// # Errors
     /// When it is something else. The text must not quote the payload.
     fn decode(payload: &Bytes) -> Result<Self, FormatError>;
+
+    /// The same of a payload that nobody else wants: what is bytes anyway need not be cloned
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    fn decode_owned(payload: Bytes) -> Result<Self, FormatError> {
+        Self::decode(&payload)
+    }
 }
 
 /// What has a form as a payload, if in a format
@@ -87,6 +95,10 @@ impl<T: Encode> Encode for &T {
 impl Decode for Bytes {
     fn decode(payload: &Bytes) -> Result<Self, FormatError> {
         Ok(payload.clone())
+    }
+
+    fn decode_owned(payload: Bytes) -> Result<Self, FormatError> {
+        Ok(payload)
     }
 }
 

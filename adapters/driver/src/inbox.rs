@@ -11,12 +11,16 @@ pub(crate) struct Inbox {
     buf: BytesMut,
     /// The buffer before, which may be free again when this one is used up
     spare: BytesMut,
+    /// A large packet's buffer, which may be free again for the next
+    large: BytesMut,
     /// How long `buf` must be before there is anything to handle
     want: usize,
     /// Bytes to read at a time
     chunk: usize,
     /// What was read last is a large packet, in a buffer of its own
     own: bool,
+    /// There is memory, if only what a buffer without room holds on to
+    held: bool,
 }
 
 /// First read of a connection, in bytes: an idle connection that has said little holds little
@@ -30,7 +34,7 @@ const HEAD: usize = 8 << 10;
 /// A buffer with less room than this is replaced before the next read
 const LEAST: usize = 128;
 /// A header is believed this many times as much as has really come (P17)
-const TRUST: usize = 128;
+const TRUST: usize = 256;
 
 impl Inbox {
     pub(crate) fn data(&self) -> &[u8] {
@@ -52,7 +56,7 @@ impl Inbox {
         self.handled(consumed);
         let taken = self.buf.split_to(consumed.min(self.buf.len())).freeze();
         if self.own && self.buf.is_empty() {
-            self.buf = BytesMut::new();
+            self.large = core::mem::take(&mut self.buf);
         }
         taken
     }
@@ -72,10 +76,15 @@ impl Inbox {
     /// Room for the next read
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         let len = self.buf.len();
+        self.held = true;
         if self.want > OWN_BUFFER {
             let trusted = self.want.min(TRUST * len.max(FIRST));
             if self.buf.capacity() < trusted {
-                let mut own = BytesMut::with_capacity(trusted);
+                let mut own = core::mem::take(&mut self.large);
+                own.clear();
+                if !own.try_reclaim(trusted) {
+                    own = BytesMut::with_capacity(trusted);
+                }
                 own.extend_from_slice(&self.buf);
                 self.buf = own;
             }
@@ -121,7 +130,7 @@ impl Inbox {
 
     /// Is there memory that an idle connection need not keep?
     pub(crate) fn can_release(&self) -> bool {
-        self.buf.is_empty() && self.buf.capacity() + self.spare.capacity() > 0
+        self.buf.is_empty() && self.held
     }
 
     pub(crate) fn release(&mut self) {

@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
-use flyrpc_core::fly::zip::{Packed, Zipper};
+use flyrpc_core::fly::zip::{Packed, ZipMode, Zipper};
 use flyrpc_core::fly::{Capabilities, Fly, Zip, codes};
 use flyrpc_core::{
     Call, CallId, CloseReason, Connection, Event, Instant, Overload, Refusal, Reply, ReplyToken,
@@ -252,8 +252,14 @@ impl Link {
         waker: &Waker,
     ) -> Result<u32, Refusal> {
         let State { conn, zipper, calls, out, unsent, .. } = state;
-        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
-        let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
+        let call = if self.options.zip == ZipMode::Off {
+            conn.dialect().check_length(payload.len() as u64)?;
+            Call::new(code, payload)
+        } else {
+            let packed = pack(conn, zipper, code.as_bytes(), payload)?;
+            Call::new(packed.code, packed.payload).meta(packed.zip)
+        };
+        let call = call.deadline(deadline);
         let place = calls.reserve(waker.clone());
         let before = out.len();
         match conn.call(now, call, place, &mut out.sink(self.keep(shared))) {

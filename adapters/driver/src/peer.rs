@@ -325,7 +325,7 @@ impl Answer for Ack {
 impl<T: Decode> Answer for T {
     fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
         if code.is_empty() {
-            T::decode(&payload).map_err(|error| Error::UnreadableReply(UnreadableReply::Format(error)))
+            T::decode_owned(payload).map_err(|error| Error::UnreadableReply(UnreadableReply::Format(error)))
         } else {
             Err(RemoteError { code, details: payload.into() }.into())
         }
@@ -420,13 +420,17 @@ impl<T> Call<'_, T> {
         self
     }
 
-    fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Result<(String, Bytes), Error>> {
+    fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Result<T, Error>>
+    where
+        T: Answer,
+    {
         let link = self.packet.link;
         if let Some(place) = self.place {
             let done = ready!(link.lock().calls.poll(place, cx.waker()));
             self.place = None;
             return Poll::Ready(match done {
-                Done::Answer(code, payload) => Ok((code, payload)),
+                Done::Success(payload) => T::from_answer(String::new(), payload),
+                Done::Answer(code, payload) => T::from_answer(code, payload),
                 Done::Failed(error) => Err(error),
                 Done::Pong(_) => Err(Error::Cancelled),
             });
@@ -455,7 +459,7 @@ impl<T: Answer> Future for Call<'_, T> {
         let answer = ready!(this.poll_answer(cx));
         this.over = true;
         this.packet.leave();
-        Poll::Ready(answer.and_then(|(code, payload)| T::from_answer(code, payload)))
+        Poll::Ready(answer)
     }
 }
 
@@ -539,7 +543,7 @@ impl Future for Ping<'_> {
             (this.sent, this.over) = (None, true);
             return Poll::Ready(match done {
                 Done::Pong(len) => Ok(Pong { time: this.link.now() - start, len }),
-                Done::Answer(..) => Err(Error::Cancelled),
+                Done::Success(_) | Done::Answer(..) => Err(Error::Cancelled),
                 Done::Failed(error) => Err(error),
             });
         }
