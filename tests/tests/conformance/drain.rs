@@ -1,8 +1,8 @@
 //! Draining: P15
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use flyrpc_driver::{CloseReason, Context, Error, Refusal, RemoteError, codes};
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
 use crate::rig::{End, Gate, Rig, SOON, echo, now, plain, until};
 
-pub(crate) async fn p15_an_idle_connection_is_drained_at_once<P: End>(rig: Rig<P>) {
+pub(crate) async fn p15_an_idle_connection_drains_at_either_end<P: End>(rig: Rig<P>) {
     for by_server in [false, true] {
         let (server, client) = rig.pair(echo(), plain()).await;
         let theirs = rig.other_end(&server).await;
@@ -167,7 +167,7 @@ pub(crate) async fn p15_under_load_nothing_that_was_taken_is_lost<P: End>(rig: R
     }
 }
 
-pub(crate) async fn p15_both_ends_may_drain_at_once<P: End>(rig: Rig<P>) {
+pub(crate) async fn p15_both_ends_may_drain_with_work_in_hand<P: End>(rig: Rig<P>) {
     let gate = Gate::shut();
     let (began, begins) = channel();
     let inner = gate.clone();
@@ -222,10 +222,10 @@ pub(crate) async fn p15_an_answer_is_flushed_whole<P: End>(rig: Rig<P>) {
 }
 
 on_all_stacks! {
-    p15_an_idle_connection_is_drained_at_once
+    p15_an_idle_connection_drains_at_either_end
     p15_answers_owed_are_given_and_new_work_is_not_taken
     p15_it_ends_by_the_deadline
     p15_under_load_nothing_that_was_taken_is_lost
-    p15_both_ends_may_drain_at_once
+    p15_both_ends_may_drain_with_work_in_hand
     p15_an_answer_is_flushed_whole
 }

@@ -18,6 +18,10 @@ macro_rules! on_all_stacks {
             on_tokio_one_thread_bytewise: crate::stacks::tokio_one_thread_bytewise;
             $($body)* $($($async_body)*)?
         }
+        on_stack! { on_smol: crate::stacks::smol; $($body)* $($($async_body)*)? }
+        on_stack! { on_smol_bytewise: crate::stacks::smol_bytewise; $($body)* $($($async_body)*)? }
+        on_stack! { on_blocking: crate::threads::blocking; $($body)* }
+        on_stack! { on_blocking_bytewise: crate::threads::blocking_bytewise; $($body)* }
     };
 }
 
@@ -48,4 +52,5 @@ mod rig;
 mod secrecy;
 mod server;
 mod stacks;
+mod threads;
 mod trickle;

@@ -1,9 +1,9 @@
 //! Slow readers, and limits: P16 and P17
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
@@ -352,7 +352,7 @@ pub(crate) async fn p17_noise_harms_nobody<P: End>(rig: Rig<P>) {
 }
 
 /// What a payload inflates to counts
-pub(crate) async fn p17_inflated_sizes_count<P: End>(rig: Rig<P>) {
+pub(crate) async fn p17_a_payload_that_inflates_past_the_limit_is_told<P: End>(rig: Rig<P>) {
     let limits = Limits::new().max_payload(10_000);
     let server = echo().limits(limits);
     let (_server, client) = rig.pair(server, plain().zip(ZipMode::On)).await;
@@ -403,6 +403,6 @@ on_all_stacks! {
     p17_a_length_is_checked_before_anything_is_kept
     p17_a_code_without_an_end_is_given_up
     p17_noise_harms_nobody
-    p17_inflated_sizes_count
+    p17_a_payload_that_inflates_past_the_limit_is_told
     p17_one_byte_more_than_the_limit_is_told_to_who_sent_it
 }

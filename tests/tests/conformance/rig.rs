@@ -1,11 +1,11 @@
 //! What a body needs of a stack
 
+use core::any::Any;
 use core::future::Future;
 use core::ops::Deref;
 use core::pin::{Pin, pin};
 use core::task::{Context as Poller, Poll, Waker};
 use core::time::Duration;
-use std::any::Any;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -59,12 +59,14 @@ pub(crate) trait End: Caller {
     }
 }
 
-type Hook<F> = Option<Box<F>>;
+type PacketHook = dyn Fn(&Info, Direction, &RawPacket<'_>) + Send + Sync;
+type ConnectHook<P> = dyn Fn(&P) + Send + Sync;
+type CloseHook<P> = dyn Fn(&P, CloseReason) + Send + Sync;
 
 /// What a server or a client is told before it starts
 pub(crate) struct Setup<P> {
     pub(crate) router: Router<P>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Option<Limits>,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Option<Duration>,
     pub(crate) send_buffer: Option<(usize, Overload)>,
@@ -72,16 +74,16 @@ pub(crate) struct Setup<P> {
     pub(crate) keepalive: Option<(Duration, Duration)>,
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) max_connections: Option<(usize, Overload)>,
-    pub(crate) on_packet: Hook<dyn Fn(&Info, Direction, &RawPacket<'_>) + Send + Sync>,
-    pub(crate) on_connect: Hook<dyn Fn(&P) + Send + Sync>,
-    pub(crate) on_close: Hook<dyn Fn(&P, CloseReason) + Send + Sync>,
+    pub(crate) on_packet: Option<Box<PacketHook>>,
+    pub(crate) on_connect: Option<Box<ConnectHook<P>>>,
+    pub(crate) on_close: Option<Box<CloseHook<P>>>,
 }
 
 /// Nothing but the defaults
 pub(crate) fn plain<P: End>() -> Setup<P> {
     Setup {
         router: Router::new(),
-        limits: Limits::new(),
+        limits: None,
         zip: ZipMode::Off,
         write_timeout: None,
         send_buffer: None,
@@ -112,7 +114,7 @@ impl<P: End> Setup<P> {
     }
 
     pub(crate) fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The stacks
+//! The stacks of the driver's runtimes
 
 use core::future::Future;
 use core::marker::PhantomData;
@@ -12,6 +12,7 @@ use flyrpc_driver::{
     Answer, Capabilities, Client, CloseReason, ConnectionId, Error, Peer, Pong, Response, ServerHandle,
     Stage, Stats,
 };
+use flyrpc_smol::Smol;
 use flyrpc_tokio::Tokio;
 
 use crate::rig::{Connected, End, Later, Rig, Server, Serving, Setup, Stack, block_on, bounded};
@@ -20,7 +21,10 @@ use crate::trickle::Trickle;
 /// Tells a server or client what the setup says
 macro_rules! apply {
     ($setup:ident, $end:expr) => {{
-        let mut end = $end.router($setup.router).limits($setup.limits).zip($setup.zip);
+        let mut end = $end.router($setup.router).zip($setup.zip);
+        if let Some(limits) = $setup.limits {
+            end = end.limits(limits);
+        }
         if let Some(timeout) = $setup.write_timeout {
             end = end.write_timeout(timeout);
         }
@@ -48,6 +52,7 @@ macro_rules! apply {
         end
     }};
 }
+pub(crate) use apply;
 
 /// A runtime of the driver's
 struct Async<R> {
@@ -247,4 +252,12 @@ pub(crate) fn tokio_one_thread(name: &'static str, body: impl Body) {
 
 pub(crate) fn tokio_one_thread_bytewise(name: &'static str, body: impl Body) {
     on_one_thread(name, body, rig::<Trickle<Tokio>>(true));
+}
+
+pub(crate) fn smol(name: &'static str, body: impl Body) {
+    bounded(name, || block_on(body(rig::<Smol>(false))));
+}
+
+pub(crate) fn smol_bytewise(name: &'static str, body: impl Body) {
+    bounded(name, || block_on(body(rig::<Trickle<Smol>>(true))));
 }

@@ -20,8 +20,7 @@ fn found() -> BTreeMap<u8, BTreeSet<String>> {
     for path in sources(&root().join("tests")) {
         let source = std::fs::read_to_string(&path).expect("a source file");
         for line in source.lines() {
-            let name = line.trim_start().strip_prefix("fn ").and_then(|rest| rest.split_once('('));
-            if let Some((name, _)) = name
+            if let Some(name) = function(line.trim_start())
                 && let Some(number) = is_test_of(name)
             {
                 assert!(tests.entry(number).or_default().insert(name.to_owned()), "{name} is there twice");
@@ -29,6 +28,13 @@ fn found() -> BTreeMap<u8, BTreeSet<String>> {
         }
     }
     tests
+}
+
+/// The name of a function that begins on this line: a test, or a body of the conformance suite, which is a test on each
+/// stack
+fn function(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("fn ").or_else(|| line.strip_prefix("pub(crate) async fn "))?;
+    rest.split_once(['(', '<']).map(|(name, _)| name)
 }
 
 /// `p07_what_it_shows` is a test of rule 7
@@ -60,9 +66,9 @@ fn the_table_names_exactly_the_tests_that_exist() {
 }
 
 #[test]
-fn every_rule_of_the_core_has_a_test() {
+fn every_rule_but_that_of_authentication_has_a_test() {
     let found = found();
-    for number in (1..=12).chain(15..=20).chain([22]) {
+    for number in (1..=20).chain([22]) {
         assert!(found.get(&number).is_some_and(|tests| !tests.is_empty()), "P{number} has no test");
     }
 }
