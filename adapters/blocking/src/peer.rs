@@ -354,6 +354,8 @@ impl PendingCall {
             // The deadline has come: this thread tells the connection, which decides.
             let mut state = self.link.lock();
             self.link.tick(&mut state);
+            // A peer that knows cancel is told.
+            self.link.flush_locked(state);
         }
     }
 

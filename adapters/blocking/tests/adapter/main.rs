@@ -13,7 +13,6 @@ mod limits;
 mod lives;
 mod options;
 mod overtime;
-mod replay;
 mod router;
 mod slow;
 #[cfg(unix)]
