@@ -51,6 +51,9 @@ pub trait Timer: Send + Unpin + 'static {
     fn set(&mut self, after: Duration);
 
     /// Ready once, when the time has passed that was last set; pending while none is set
+    ///
+    /// Once it was pending, the task is woken when the time has passed, though it may not be polled again before: a runtime that
+    /// limits what a task does in one turn must not count this.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -31,7 +31,7 @@ mod io;
 mod net;
 
 use core::future::Future;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context as Poller, Poll};
 use core::time::Duration;
 
@@ -119,7 +119,8 @@ impl Timer for Sleep {
 
     fn poll_expired(&mut self, cx: &mut Poller<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.0 else { return Poll::Pending };
-        let expired = sleep.as_mut().poll(cx);
+        // It must be set whatever else its task has done in this turn: else it is not set at all.
+        let expired = pin!(tokio::task::unconstrained(sleep.as_mut())).poll(cx);
         if expired.is_ready() {
             self.0 = None;
         }
