@@ -52,6 +52,8 @@ struct Io<R: Runtime, T: Transport> {
     stalled: Option<Instant>,
     items: Vec<Item>,
     wakers: Vec<Waker>,
+    /// What handlers gave back, encoded by now: the application's buffers, not to be dropped under the lock
+    spent: Vec<Outcome>,
     /// Packets for the hook that sees all
     seen: Vec<Bytes>,
     unzip: Unzip,
@@ -110,7 +112,7 @@ enum Item {
 const BATCH: usize = 128;
 /// Fewer packets than this are not worth a write of their own
 const LEAST_BATCH: usize = 16;
-/// Rounds of reading per poll
+/// Rounds of reading per poll, and of writing before something is read
 const ROUNDS: usize = 8;
 /// How long a drained connection waits for the peer to close
 const LINGER: Duration = Duration::from_secs(1);
@@ -131,6 +133,7 @@ impl<R: Runtime, T: Transport> Driver<R, T> {
             stalled: None,
             items: Vec::new(),
             wakers: Vec::new(),
+            spent: Vec::new(),
             seen: Vec::new(),
             unzip: Unzip::new(),
             woken: 0,
@@ -172,12 +175,17 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
         state.now = link.now();
         // Until this poll is over nobody need tell the driver of what it will send anyway.
         state.turn = true;
-        let now = state.now;
-        if now >= io.armed {
+        let due = state.now >= io.armed;
+        if due {
             (io.armed, state.armed) = (Instant::FAR, Instant::FAR);
-            io.tick(link, &mut state, now);
+            let now = state.now;
+            io.tick(&mut state, now);
         }
-        state = io.work(link, state, now, cx);
+        state = io.work(link, state, cx);
+        let now = state.now;
+        if due {
+            io.check_peer(link, &mut state, now);
+        }
         if let Some(why) = state.closed {
             state = io.end(link, state, why, now, cx);
             if io.ending == Ending::Over {
@@ -193,34 +201,31 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
         // What was encoded, or made way, while the lock was free, by those who knew of this poll.
         let unsent = !(state.writing || state.out.is_empty() && state.begun.is_empty());
         let freed = io.held != Held::Not && !state.held;
-        if again || unsent || freed || io.more || io.defers(&state) {
-            io.own_turn = true;
-            cx.waker().wake_by_ref();
-        } else {
-            state.turn = false;
-        }
+        io.own_turn = again || unsent || freed || io.more || io.defers(&state);
+        state.turn = io.own_turn;
         drop(state);
+        if io.own_turn {
+            cx.waker().wake_by_ref();
+        }
         io.wake();
+        io.spent.clear();
         Poll::Pending
     }
 }
 
 impl<R: Runtime, T: Transport> Io<R, T> {
     /// Handles what was received, sends, receives more, as long as it goes without waiting
-    fn work<'a>(
-        &mut self,
-        link: &'a Arc<Link>,
-        mut state: Guard<'a>,
-        now: Instant,
-        cx: &mut Poller<'_>,
-    ) -> Guard<'a> {
+    fn work<'a>(&mut self, link: &'a Arc<Link>, mut state: Guard<'a>, cx: &mut Poller<'_>) -> Guard<'a> {
+        let now = state.now;
         // What callers have encoded since the last turn leaves before more of them are woken.
         state = self.flush(link, state, now, cx);
         for round in 0..=ROUNDS {
+            let now = state.now;
             state = self.handle(link, state, now, cx);
             if self.defers(&state) && state.closed.is_none() {
                 return state;
             }
+            let now = state.now;
             state = self.flush(link, state, now, cx);
             if self.held == Held::Owed && take_more(link, &state).is_some() {
                 // What held it back has been sent.
@@ -235,6 +240,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return state;
             }
             drop(state);
+            self.spent.clear();
             let read = self.transport.poll_read(cx, self.inbox.room());
             state = link.lock();
             match read {
@@ -278,20 +284,25 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             return state;
         }
         drop(state);
-        if let Some(hook) = &link.options.on_packet {
-            for packet in self.seen.drain(..) {
-                if let Ok(Some((packet, _))) = RawPacket::decode(&packet, usize::MAX, u64::MAX) {
-                    hook(&link.info, Direction::In, &packet);
-                }
+        self.spent.clear();
+        for packet in self.seen.drain(..) {
+            if let Ok(Some((packet, _))) = RawPacket::decode(&packet, usize::MAX, u64::MAX) {
+                link.observe(Direction::In, &packet);
             }
         }
         self.wake();
+        let ran = !self.items.is_empty();
         self.run(link, cx);
         state = link.lock();
+        if ran {
+            // Handlers take as long as they like.
+            state.now = link.now();
+        }
         for item in self.items.drain(..) {
             if let Item::Answer(token, id, outcome) = item {
                 link.reply(&mut state, token, &outcome);
                 state.requests.end(id, &mut self.wakers);
+                self.spent.push(outcome);
                 // What was held back may have waited for just this.
                 self.more |= self.held == Held::Handlers;
             }
@@ -535,9 +546,16 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             // A caller is; it tells the driver if anything is left.
             return state;
         }
+        let mut rounds = 0;
         loop {
             if self.batch.is_empty() {
                 self.batch_owed = 0;
+                if rounds == ROUNDS {
+                    // Others encode as fast as it is sent, and something may have come.
+                    state.writing = false;
+                    return state;
+                }
+                rounds += 1;
                 if !state.begun.is_empty() {
                     core::mem::swap(&mut self.batch, &mut state.begun);
                 } else if !state.out.is_empty() {
@@ -559,6 +577,18 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             let mut parts = [IoSlice::new(&[]); PARTS];
             let n = self.batch.parts(&mut parts);
             let written = self.transport.poll_write(cx, parts.get(..n).unwrap_or_default());
+            // What was sent is dropped without the lock: it is the application's.
+            self.spent.clear();
+            match written {
+                Poll::Ready(Ok(n)) if n > 0 => {
+                    self.batch.advance(n);
+                    if self.batch.is_empty() {
+                        self.batch.clear();
+                    }
+                }
+                Poll::Ready(Ok(_) | Err(_)) => self.batch.clear(),
+                Poll::Pending => {}
+            }
             state = link.lock();
             match written {
                 Poll::Pending => {
@@ -567,10 +597,8 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 }
                 Poll::Ready(Ok(n)) if n > 0 => {
                     self.stalled = None;
-                    self.batch.advance(n);
                     state.unsent = state.unsent.saturating_sub(n);
                     if self.batch.is_empty() {
-                        self.batch.clear();
                         state.owed = state.owed.saturating_sub(self.batch_owed);
                     }
                     if state.unsent < link.options.send_buffer {
@@ -578,9 +606,10 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     }
                 }
                 Poll::Ready(Ok(_) | Err(_)) => {
-                    self.batch.clear();
-                    state.out.clear();
-                    state.begun.clear();
+                    let unsent = (core::mem::take(&mut state.out), core::mem::take(&mut state.begun));
+                    drop(state);
+                    drop(unsent);
+                    state = link.lock();
                     state.unsent = 0;
                     self.lose(&mut state, Loss::Reset);
                     return state;
@@ -595,25 +624,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     }
 
     /// Time has passed
-    fn tick(&mut self, link: &Link, state: &mut State, now: Instant) {
+    fn tick(&mut self, state: &mut State, now: Instant) {
         state.conn.handle_timeout(now);
         state.pump(&mut self.wakers);
         state.room.overdue(now, &mut self.wakers);
         state.requests.overdue(now, &mut self.wakers);
-        if self.stalled.is_some_and(|since| now >= since + link.options.write_timeout) {
-            self.lose(state, Loss::WriteTimeout);
-        }
-        if let Some((interval, timeout)) = link.options.keepalive {
-            match self.ping {
-                Some(sent) if now >= sent + timeout => self.lose(state, Loss::Unresponsive),
-                None if now >= self.last_in + interval => {
-                    // Where it can't be sent, nothing else need come to prove life either.
-                    let _ = link.ping(state, now, 4, now + timeout, KEEPALIVE);
-                    self.ping = Some(now);
-                }
-                Some(_) | None => {}
-            }
-        }
         if self.is_idle(state) && now >= self.last_in + IDLE {
             self.inbox.release();
             self.batch.release();
@@ -623,12 +638,42 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             state.zipper.release();
             state.calls.shrink();
             state.requests.shrink();
-            (self.items, self.seen) = (Vec::new(), Vec::new());
+            (self.items, self.seen, self.spent) = (Vec::new(), Vec::new(), Vec::new());
             if self.wakers.is_empty() {
                 // Whoever was timed out just now is still to be told.
                 self.wakers = Vec::new();
             }
             self.released = true;
+        }
+    }
+
+    /// Time has passed, and what could be written and read was: is the peer still there?
+    fn check_peer(&mut self, link: &Link, state: &mut State, now: Instant) {
+        if self.stalled.is_some_and(|since| now >= since + link.options.write_timeout) {
+            return self.lose(state, Loss::WriteTimeout);
+        }
+        let Some((interval, timeout)) = link.options.keepalive else { return };
+        if state.closed.is_some() || self.eof || self.more || self.defers(state) {
+            // Nothing more need come, or it is not known yet whether something has: the next poll tells.
+            return;
+        }
+        if self.held != Held::Not {
+            // What the peer sends is left unread, so its silence says nothing.
+            (self.last_in, self.ping) = (now, None);
+            return;
+        }
+        match self.ping {
+            Some(sent) if now >= sent + timeout => self.lose(state, Loss::Unresponsive),
+            None if now >= self.last_in + interval => {
+                if link.ping(state, now, 4, now + timeout, KEEPALIVE).is_ok() {
+                    self.ping = Some(now);
+                } else {
+                    // While it drains, or as much is in flight as may be: that ends by itself, and a peer that is asked nothing
+                    // may be silent.
+                    self.last_in = now;
+                }
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -648,6 +693,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         }
         if let Some((interval, timeout)) = link.options.keepalive
             && state.closed.is_none()
+            && !self.eof
         {
             next = next.min(self.ping.map_or(self.last_in + interval, |sent| sent + timeout));
         }
@@ -710,6 +756,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         if let Ending::Lingering(until) = self.ending {
             // Closing a socket with unread bytes would destroy what the peer has not read yet.
             drop(state);
+            self.more = true;
             for _ in 0..ROUNDS {
                 self.inbox.clear();
                 match self.transport.poll_read(cx, self.inbox.room()) {
@@ -718,7 +765,10 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                         self.ending = Ending::Over;
                         break;
                     }
-                    Poll::Pending => break,
+                    Poll::Pending => {
+                        self.more = false;
+                        break;
+                    }
                 }
             }
             if now >= until {
@@ -732,14 +782,15 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     /// Tells everybody that it is over
     fn finish(&mut self, link: &Arc<Link>, mut state: Guard<'_>) {
         state.finished = true;
-        (state.driver, state.writer) = (None, None);
-        self.batch.clear();
-        state.out.clear();
-        state.begun.clear();
+        let held = (state.driver.take(), state.writer.take());
+        let unsent = (core::mem::take(&mut state.out), core::mem::take(&mut state.begun));
         state.pump(&mut self.wakers);
         state.closers.take(&mut self.wakers);
         let why = state.closed.unwrap_or(CloseReason::Local);
         drop(state);
+        drop((held, unsent));
+        self.batch.clear();
+        self.spent.clear();
         self.wake();
         if let Some(hook) = &link.options.on_close {
             // A panic of the application's stays within the connection that is over anyway.

@@ -53,43 +53,56 @@ impl Hub {
 
     /// Takes a connection, unless there are as many as may be, or it is the end
     pub(crate) fn take<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Option<Peer> {
+        let may_enter = |state: &HubState| !state.stopped && state.peers.len() < self.max_connections;
+        if !may_enter(&self.lock()) {
+            return None;
+        }
+        let peer = self.link::<R, T>(&transport);
         {
-            let state = self.lock();
-            if state.stopped || state.peers.len() >= self.max_connections {
+            // Who stops the server closes those who are in the list, so nobody enters behind that.
+            let mut state = self.lock();
+            if !may_enter(&state) {
                 return None;
             }
+            state.peers.insert(peer.id(), peer.clone());
         }
-        Some(self.open::<R, T>(transport))
+        self.start::<R, T>(&peer, transport);
+        Some(peer)
     }
 
-    /// Takes a connection and lets the runtime drive it
+    /// Takes a connection in any case and lets the runtime drive it
     pub(crate) fn open<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Peer {
+        let peer = self.link::<R, T>(&transport);
+        self.lock().peers.insert(peer.id(), peer.clone());
+        self.start::<R, T>(&peer, transport);
+        peer
+    }
+
+    fn link<R: Runtime, T: Transport>(self: &Arc<Self>, transport: &T) -> Peer {
         let info = Info {
             id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             remote: transport.remote(),
             session: Session::default(),
             shared: self.router.shared(),
         };
-        let id = info.id;
-        let writer = transport.writer();
-        let link = Link::new(info, self, R::spawn, R::error_code, writer);
-        let peer = Peer { link: Arc::clone(&link) };
-        self.lock().peers.insert(id, peer.clone());
+        Peer { link: Link::new(info, self, R::spawn, R::error_code, transport.writer()) }
+    }
+
+    fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T) {
+        // It leaves the list also when the runtime drops its task, or can't start one.
+        let entry = Entry { hub: Arc::downgrade(self), id: peer.id() };
         if self.options.hello {
-            link.say_hello();
+            peer.link.say_hello();
         }
         if let Some(hook) = &self.options.on_connect {
             // A panic stays within the connection: others are to be accepted.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&peer)));
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(peer)));
         }
-        let entry = Entry { hub: Arc::downgrade(self), id };
-        let driver = Driver::<R, T>::new(link, transport);
+        let driver = Driver::<R, T>::new(Arc::clone(&peer.link), transport);
         R::spawn(Box::pin(async move {
-            // It leaves the list also when the runtime drops this task.
             let _entry = entry;
             driver.await;
         }));
-        peer
     }
 
     pub(crate) fn peers(&self) -> Vec<Peer> {

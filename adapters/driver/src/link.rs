@@ -5,14 +5,16 @@
 //! driver is told to come, once per turn of the scheduler: it comes after the others that are ready, and one write takes
 //! what all of them have encoded.
 
+use core::panic::AssertUnwindSafe;
 use core::task::{Poll, Waker};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::panic::catch_unwind;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
 use flyrpc_core::fly::zip::{Packed, ZipMode, Zipper};
-use flyrpc_core::fly::{Capabilities, Fly, Zip, codes};
+use flyrpc_core::fly::{Capabilities, Fly, RawPacket, Zip, codes};
 use flyrpc_core::{
     Call, CallId, CloseReason, Connection, Event, Instant, Overload, Refusal, Reply, ReplyToken,
     State as Stage, Table,
@@ -27,7 +29,7 @@ use crate::requests::Requests;
 use crate::runtime::{Task, TryWrite};
 use crate::sync::{Mutex, MutexGuard};
 use crate::watchers::Watchers;
-use crate::{Error, Info, Outcome, Peer, Router};
+use crate::{Direction, Error, Info, Outcome, Peer, Router};
 
 /// One connection
 pub(crate) struct Link {
@@ -154,6 +156,10 @@ impl Link {
         if timer_is_late || state.closed.is_some() {
             return self.tell_driver(state);
         }
+        if state.held && state.conn.in_flight() == 1 {
+            // The answer comes behind what is left unhandled, of which more is handled while a call waits.
+            return self.tell_driver(state);
+        }
         if state.writing {
             return;
         }
@@ -170,6 +176,8 @@ impl Link {
             return;
         }
         state.turn = true;
+        // Who comes before the driver takes this time for its own.
+        state.now = self.now();
         let driver = state.driver.clone();
         drop(state);
         if let Some(driver) = driver {
@@ -197,10 +205,11 @@ impl Link {
         let mut parts = [IoSlice::new(&[]); PARTS];
         let n = out.parts(&mut parts);
         let written = writer.try_write(parts.get(..n).unwrap_or_default()).unwrap_or(0);
+        // What was sent is dropped without the lock: it is the application's.
+        out.advance(written);
         let mut state = self.lock();
         state.writing = false;
         state.unsent = state.unsent.saturating_sub(written);
-        out.advance(written);
         // Somebody may have found the buffer full meanwhile.
         let next = if state.unsent < self.options.send_buffer { state.room.wake_next() } else { None };
         if out.is_empty() && state.out.is_empty() {
@@ -223,13 +232,21 @@ impl Link {
 
     /// Shows packets on their way out to the hook, if there is one
     pub(crate) fn observe_out(&self, out: &Out) {
-        if let Some(hook) = &self.options.on_packet {
+        if self.options.on_packet.is_some() {
             let mut rest = out.small();
             let (max_code, max) = (usize::MAX, u64::MAX);
-            while let Ok(Some((packet, len))) = flyrpc_core::fly::RawPacket::decode(rest, max_code, max) {
-                hook(&self.info, crate::Direction::Out, &packet);
+            while let Ok(Some((packet, len))) = RawPacket::decode(rest, max_code, max) {
+                self.observe(Direction::Out, &packet);
                 rest = rest.get(len..).unwrap_or_default();
             }
+        }
+    }
+
+    /// Shows a packet to the hook, if there is one
+    pub(crate) fn observe(&self, direction: Direction, packet: &RawPacket<'_>) {
+        if let Some(hook) = &self.options.on_packet {
+            // A panic would leave what is being written half done.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&self.info, direction, packet)));
         }
     }
 
@@ -361,6 +378,8 @@ impl State {
         while let Some(event) = self.conn.poll_event() {
             match event {
                 Event::TimedOut { tag, .. } => {
+                    // Few hints for the peer can wait; all are to be told.
+                    self.transmit();
                     wakers.extend(self.calls.finish(tag, Done::Failed(Error::TimedOut)));
                 }
                 Event::Lost { tag, why, .. } => {

@@ -480,9 +480,13 @@ fn release(link: &Link, place: u32) {
         cancelled = state.conn.cancel(call).is_some();
         cancelled
     });
-    if cancelled && state.conn.poll_timeout().is_some_and(|next| next < state.armed) {
-        // There is a packet that tells the peer.
-        link.tell_driver(guard);
+    if cancelled {
+        // A packet may tell the peer. Few can wait, so it is encoded at once.
+        let before = state.out.len();
+        state.transmit();
+        if state.out.len() > before || state.conn.poll_timeout().is_some_and(|next| next < state.armed) {
+            link.encoded(guard, false);
+        }
     }
 }
 
