@@ -40,7 +40,8 @@ impl core::error::Error for WireError {}
 pub struct ProtocolError {
     /// What is wrong
     pub what: WireError,
-    /// Where: the offset of the offending field in the connection's incoming stream, in bytes
+    /// Where in the connection's incoming stream, in bytes: the byte of a method name that passes its limit, or the length
+    /// field that announces too much
     pub offset: u64,
     /// The limit that was passed, in bytes
     pub limit: u64,

@@ -2,11 +2,13 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
 use flyrpc_driver::{CloseReason, Context, Error, Refusal, RemoteError, codes};
+use flyrpc_tests::vectors::packet;
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
 use crate::rig::{End, Gate, Rig, SOON, echo, now, plain, until};
@@ -223,6 +225,29 @@ pub(crate) async fn p15_an_answer_is_flushed_whole<P: End>(rig: Rig<P>) {
     assert_eq!(drained.await, CloseReason::Drained);
 }
 
+/// A peer that goes on sending while this end drains gets its answers and a clean end: closing a socket with unread bytes
+/// would reset the connection
+pub(crate) async fn p15_a_peer_that_goes_on_sending_sees_a_clean_end<P: End>(rig: Rig<P>) {
+    let server = rig.serve(echo()).await;
+    let mut raw = Raw::connect(&server);
+    raw.send(REQUEST, 1, "echo", "answer this");
+    raw.expect(RESPONSE, 1, "", b"answer this");
+    let peer = rig.other_end(&server).await;
+    let mut sending = raw.stream.try_clone().expect("a second handle");
+    let over = Arc::new(AtomicUsize::new(0));
+    let stop = Arc::clone(&over);
+    let flood = std::thread::spawn(move || {
+        let notes = packet(MESSAGE, 0, "note", b"and another thing").repeat(100);
+        while stop.load(Ordering::Relaxed) == 0 && sending.write_all(&notes).is_ok() {}
+    });
+    let drained = rig.spawn(async move { peer.drain(SOON).await });
+    raw.expect_end();
+    over.store(1, Ordering::Relaxed);
+    assert_eq!(drained.await, CloseReason::Drained);
+    raw.stream.shutdown(std::net::Shutdown::Both).ok();
+    flood.join().expect("the flood");
+}
+
 on_all_stacks! {
     p15_an_idle_connection_drains_at_either_end
     p15_answers_owed_are_given_and_new_work_is_not_taken
@@ -230,4 +255,5 @@ on_all_stacks! {
     p15_under_load_nothing_that_was_taken_is_lost
     p15_both_ends_may_drain_with_work_in_hand
     p15_an_answer_is_flushed_whole
+    p15_a_peer_that_goes_on_sending_sees_a_clean_end
 }

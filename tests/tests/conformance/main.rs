@@ -8,19 +8,43 @@
 
 /// Makes a test of each body on each stack
 ///
-/// Bodies behind `; futures:` drop futures, or have many wait on one thread: blocking calls can't.
+/// `at_speed`: not byte by byte, where it would take hours to fill a buffer; `unproxied`: not where a proxy stands between the
+/// ends, whose sockets take much before they are full; `futures`: not on threads, which can't drop a call's future
 macro_rules! on_all_stacks {
-    ($($body:ident)* $(; futures: $($async_body:ident)*)?) => {
-        on_stack! { on_tokio: crate::stacks::tokio; $($body)* $($($async_body)*)? }
-        on_stack! { on_tokio_bytewise: crate::stacks::tokio_bytewise; $($body)* $($($async_body)*)? }
-        on_stack! { on_tokio_one_thread: crate::stacks::tokio_one_thread; $($body)* $($($async_body)*)? }
+    (
+        $($body:ident)*
+        $(; at_speed: $($fast_body:ident)*)?
+        $(; unproxied: $($direct_body:ident)*)?
+        $(; futures: $($async_body:ident)*)?
+    ) => {
+        on_stack! {
+            on_tokio: crate::stacks::tokio;
+            $($body)* $($($fast_body)*)? $($($direct_body)*)? $($($async_body)*)?
+        }
+        on_stack! {
+            on_tokio_bytewise: crate::stacks::tokio_bytewise;
+            $($body)* $($($direct_body)*)? $($($async_body)*)?
+        }
+        on_stack! {
+            on_tokio_one_thread: crate::stacks::tokio_one_thread;
+            $($body)* $($($fast_body)*)? $($($direct_body)*)? $($($async_body)*)?
+        }
         on_stack! {
             on_tokio_one_thread_bytewise: crate::stacks::tokio_one_thread_bytewise;
-            $($body)* $($($async_body)*)?
+            $($body)* $($($direct_body)*)? $($($async_body)*)?
         }
-        on_stack! { on_smol: crate::stacks::smol; $($body)* $($($async_body)*)? }
-        on_stack! { on_smol_bytewise: crate::stacks::smol_bytewise; $($body)* $($($async_body)*)? }
-        on_stack! { on_blocking: crate::threads::blocking; $($body)* }
+        on_stack! {
+            on_smol: crate::stacks::smol;
+            $($body)* $($($fast_body)*)? $($($direct_body)*)? $($($async_body)*)?
+        }
+        on_stack! {
+            on_smol_bytewise: crate::stacks::smol_bytewise;
+            $($body)* $($($direct_body)*)? $($($async_body)*)?
+        }
+        on_stack! {
+            on_blocking: crate::threads::blocking;
+            $($body)* $($($fast_body)*)? $($($direct_body)*)?
+        }
         on_stack! { on_blocking_bytewise: crate::threads::blocking_bytewise; $($body)* }
     };
 }

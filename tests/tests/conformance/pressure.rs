@@ -37,9 +37,6 @@ fn flood(raw: &mut Raw, request: &[u8]) -> (usize, bool) {
 
 /// A client that reads nothing: the server stops reading too, holds a bounded amount, and serves the others
 pub(crate) async fn p16_a_client_that_does_not_read_stalls_only_itself<P: End>(rig: Rig<P>) {
-    if rig.is_bytewise() {
-        return;
-    }
     let (server, other) = rig.pair(echo().owed_buffer(1 << 20, Overload::Wait), plain()).await;
     let mut raw = Raw::connect(&server);
     let payload = noise(PIECE);
@@ -56,9 +53,6 @@ pub(crate) async fn p16_a_client_that_does_not_read_stalls_only_itself<P: End>(r
 
 /// The same, where refusing was chosen: requests beyond the buffer are answered `BUSY`
 pub(crate) async fn p16_beyond_the_owed_buffer_requests_are_busy<P: End>(rig: Rig<P>) {
-    if rig.is_bytewise() {
-        return;
-    }
     let (server, other) = rig.pair(echo().owed_buffer(1 << 20, Overload::Refuse), plain()).await;
     let mut raw = Raw::connect(&server);
     let payload = noise(PIECE);
@@ -80,9 +74,6 @@ pub(crate) async fn p16_beyond_the_owed_buffer_requests_are_busy<P: End>(rig: Ri
 
 /// A server that reads nothing: what its caller may queue is bounded, and then the caller waits
 pub(crate) async fn p16_a_caller_waits_for_room<P: End>(rig: Rig<P>) {
-    if rig.is_proxied() {
-        return;
-    }
     let (buffer, piece) = if rig.is_bytewise() { (2_000, 1_000) } else { (1 << 20, PIECE) };
     let (mut raw, client) = Raw::with(&rig, plain().send_buffer(buffer, Overload::Wait)).await;
     let payload = Bytes::from(noise(piece));
@@ -116,9 +107,6 @@ pub(crate) async fn p16_a_caller_waits_for_room<P: End>(rig: Rig<P>) {
 
 /// The same: within its deadline, and no longer
 pub(crate) async fn p16_a_caller_waits_for_room_until_its_deadline<P: End>(rig: Rig<P>) {
-    if rig.is_bytewise() {
-        return;
-    }
     let limits = Limits::new().call_timeout(Duration::from_millis(30));
     let (_raw, client) = Raw::with(&rig, plain().send_buffer(1 << 20, Overload::Wait).limits(limits)).await;
     // The last ones find no room, and nobody reads.
@@ -145,9 +133,6 @@ pub(crate) async fn p16_a_caller_waits_for_room_until_its_deadline<P: End>(rig: 
 
 /// Or is refused at once, where that was chosen
 pub(crate) async fn p16_a_caller_is_refused_where_that_was_chosen<P: End>(rig: Rig<P>) {
-    if rig.is_proxied() {
-        return;
-    }
     let (buffer, piece) = if rig.is_bytewise() { (2_000, 1_000) } else { (1 << 20, PIECE) };
     let (mut raw, client) = Raw::with(&rig, plain().send_buffer(buffer, Overload::Refuse)).await;
     let payload = Bytes::from(noise(piece));
@@ -170,9 +155,6 @@ pub(crate) async fn p16_a_caller_is_refused_where_that_was_chosen<P: End>(rig: R
 
 /// A peer that takes nothing for the write time-out is lost, and so are the calls
 pub(crate) async fn p16_a_peer_that_takes_nothing_is_given_up<P: End>(rig: Rig<P>) {
-    if rig.is_bytewise() {
-        return;
-    }
     let setup = plain().write_timeout(Duration::from_millis(50)).send_buffer(FLOOD, Overload::Refuse);
     let (_raw, client) = Raw::with(&rig, setup).await;
     let peer = client.peer.clone();
@@ -186,9 +168,6 @@ pub(crate) async fn p16_a_peer_that_takes_nothing_is_given_up<P: End>(rig: Rig<P
 
 /// A broadcast passes over who does not read, and reaches all others
 pub(crate) async fn p16_a_broadcast_waits_for_nobody<P: End>(rig: Rig<P>) {
-    if rig.is_bytewise() {
-        return;
-    }
     let server = rig.serve(plain().send_buffer(4 * PIECE, Overload::Wait)).await;
     let slow = Raw::connect(&server);
     until("it is there", || server.connections() == 1);
@@ -396,13 +375,6 @@ pub(crate) async fn p17_one_byte_more_than_the_limit_is_told_to_who_sent_it<P: E
 }
 
 on_all_stacks! {
-    p16_a_client_that_does_not_read_stalls_only_itself
-    p16_beyond_the_owed_buffer_requests_are_busy
-    p16_a_caller_waits_for_room
-    p16_a_caller_waits_for_room_until_its_deadline
-    p16_a_caller_is_refused_where_that_was_chosen
-    p16_a_peer_that_takes_nothing_is_given_up
-    p16_a_broadcast_waits_for_nobody
     p16_requests_beyond_the_limit_are_busy
     p16_requests_beyond_the_limit_wait_where_that_was_chosen
     p17_calls_in_flight_are_bounded
@@ -410,5 +382,14 @@ on_all_stacks! {
     p17_a_code_without_an_end_is_given_up
     p17_noise_harms_nobody
     p17_a_payload_that_inflates_past_the_limit_is_told
-    p17_one_byte_more_than_the_limit_is_told_to_who_sent_it
+    p17_one_byte_more_than_the_limit_is_told_to_who_sent_it;
+    at_speed:
+    p16_a_client_that_does_not_read_stalls_only_itself
+    p16_beyond_the_owed_buffer_requests_are_busy
+    p16_a_caller_waits_for_room_until_its_deadline
+    p16_a_peer_that_takes_nothing_is_given_up
+    p16_a_broadcast_waits_for_nobody;
+    unproxied:
+    p16_a_caller_waits_for_room
+    p16_a_caller_is_refused_where_that_was_chosen
 }

@@ -263,11 +263,6 @@ impl<P: End> Rig<P> {
     pub(crate) fn is_bytewise(&self) -> bool {
         self.0.is_bytewise()
     }
-
-    /// Is there a proxy between the two ends, with sockets that take much before they are full?
-    pub(crate) fn is_proxied(&self) -> bool {
-        self.0.is_bytewise() && self.0.is_blocking()
-    }
 }
 
 /// The result of a task
