@@ -78,6 +78,11 @@ impl Runtime for Tokio {
         Sleep(None)
     }
 
+    /// Tokio's time, which tests can stop
+    fn now() -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+
     fn spawn(task: Task) {
         drop(tokio::spawn(task));
     }
