@@ -80,8 +80,8 @@
 //! # Cancellation and the end
 //!
 //! * Dropping a [`Call`] that was polled cancels it, and so does its deadline. Its packet is sent all the same if it was
-//!   encoded; a late answer is dropped. The peer is told only if both ends have said what they understand:
-//!   [`Server::hello`] and [`Client::hello`], or [`Peer::hello`].
+//!   encoded; a late answer is dropped. The peer is told only after a `$hello`, of either end, has shown that it
+//!   understands: [`Server::hello`], [`Client::hello`] or [`Peer::hello`].
 //! * A peer that is told drops the request's handler where it waits, and answers `CANCELLED`. A handler that does not wait
 //!   looks at [`Context::is_cancelled`]; a task that it has started waits for [`Context::cancelled`].
 //! * When a connection ends, calls in flight fail at once with [`Error::Lost`] or [`Error::Protocol`], and handlers of
