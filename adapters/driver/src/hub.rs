@@ -85,7 +85,7 @@ impl Hub {
             session: Session::default(),
             shared: self.router.shared(),
         };
-        Peer { link: Link::new(info, self, R::spawn, R::error_code, transport.writer()) }
+        Peer { link: Link::new(info, self, R::spawn, R::error_code, R::now, transport.writer()) }
     }
 
     fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T) {

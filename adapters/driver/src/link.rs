@@ -98,6 +98,7 @@ impl Link {
         hub: &Arc<Hub>,
         spawn: fn(Task),
         error_code: ErrorCode,
+        time: fn() -> std::time::Instant,
         writer: Option<Arc<dyn TryWrite>>,
     ) -> Arc<Self> {
         let (router, options) = (Arc::clone(&hub.router), Arc::clone(&hub.options));
@@ -130,7 +131,7 @@ impl Link {
             options,
             spawn,
             error_code,
-            clock: Clock::start(),
+            clock: Clock::start(time),
             hub: Arc::downgrade(hub),
             state: Mutex::new(state),
         })
@@ -547,17 +548,19 @@ fn wait_for_room<'a>(
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     epoch: std::time::Instant,
+    /// [`Runtime::now`](crate::runtime::Runtime::now)
+    #[cfg_attr(loom, expect(dead_code, reason = "a model's clock stands still"))]
+    time: fn() -> std::time::Instant,
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "an adapter's clock")]
-    fn start() -> Self {
-        Self { epoch: std::time::Instant::now() }
+    fn start(time: fn() -> std::time::Instant) -> Self {
+        Self { epoch: time(), time }
     }
 
     #[cfg(not(loom))]
     pub(crate) fn now(self) -> Instant {
-        Instant::ZERO + self.epoch.elapsed()
+        Instant::ZERO + (self.time)().saturating_duration_since(self.epoch)
     }
 
     /// It stands still, so that a model takes the same way each time

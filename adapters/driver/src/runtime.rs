@@ -25,6 +25,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// A timer that is not set
     fn timer() -> Self::Timer;
 
+    /// The time that timers go by: the system's by default, what a runtime for tests makes of it otherwise
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "an adapter's clock")]
+    fn now() -> std::time::Instant {
+        std::time::Instant::now()
+    }
+
     /// Runs a task to its end, whatever becomes of its starter
     fn spawn(task: Task);
 

@@ -493,7 +493,9 @@ impl Transport for TellingEnd {
 
     fn remote(&self) -> String {
         let told = TOLD.lock().unwrap().take();
-        told.map(|told| told());
+        if let Some(told) = told {
+            told();
+        }
         "told".to_owned()
     }
 }

@@ -23,7 +23,42 @@
 //! # }
 //! ```
 //!
-//! Everything but sockets, timers and tasks is `flyrpc-driver`'s, and re-exported here.
+//! Connections and handlers run on the runtime that [`Server::listen`](flyrpc_driver::Server::listen) or
+//! [`Client::connect`](flyrpc_driver::Client::connect) was called in. A handler that computes or blocks for long belongs into
+//! `tokio::task::spawn_blocking`, else it holds up its connection and a thread of the runtime.
+//!
+//! Everything but sockets, timers and tasks is `flyrpc-driver`'s, and re-exported here: its documentation tells what runs
+//! where, in which order, and what is dropped when.
+//!
+//! # Middleware
+//!
+//! With feature `tower`, tower's layers go around the handlers of a router, and around a peer:
+//!
+#![cfg_attr(feature = "tower", doc = "```")]
+#![cfg_attr(not(feature = "tower"), doc = "```ignore")]
+//! use core::time::Duration;
+//!
+//! use flyrpc_tokio::{Bytes, CallRequest, Client, Error, RemoteError, Router, Server, codes};
+//! use tower::{Service, ServiceBuilder, ServiceExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! let limits = ServiceBuilder::new().load_shed().concurrency_limit(8).timeout(Duration::from_millis(5));
+//! let router = Router::new()
+//!     .handle("echo", |payload: Bytes| payload)
+//!     .handle("stuck", core::future::pending::<()>)
+//!     .layer(limits); // around each handler above by itself
+//! let server = Server::new().router(router).listen("127.0.0.1:0").await?;
+//!
+//! let client = Client::new().connect(server.address()).await?;
+//! let late = client.call("stuck", ()).await;
+//! assert_eq!(late, Err(Error::Remote(RemoteError::new(codes::TIMEOUT)))); // tower's `Elapsed`
+//!
+//! let mut service = ServiceBuilder::new().concurrency_limit(2).service(client.peer());
+//! assert_eq!(service.ready().await?.call(CallRequest::new("echo", "hi")).await?, "hi");
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -76,6 +111,11 @@ impl Runtime for Tokio {
 
     fn timer() -> Sleep {
         Sleep(None)
+    }
+
+    /// Tokio's time, which tests can stop
+    fn now() -> std::time::Instant {
+        tokio::time::Instant::now().into_std()
     }
 
     fn spawn(task: Task) {

@@ -46,3 +46,18 @@ async fn a_handlers_time_runs_out_though_the_driver_had_no_share_left_when_it_be
     drop(at_server);
     drop(server);
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_that_a_test_has_stopped_runs_out_as_tokios_own_does() {
+    let (left, right) = tokio::io::duplex(4096);
+    let server = Server::new().handle("never", pending::<()>).start();
+    server.attach(Io::new(left));
+    let client =
+        Client::new().keepalive(Duration::from_secs(100), Duration::from_secs(10)).attach(Io::new(right));
+    let began = tokio::time::Instant::now();
+    let call = client.call("never", ()).within(Duration::from_secs(1000));
+    let answer = tokio::time::timeout(Duration::from_secs(2000), call).await;
+    assert_eq!(answer, Ok(Err(Error::TimedOut)));
+    let took = began.elapsed().as_secs();
+    assert!((1000..1002).contains(&took), "{took} s");
+}
