@@ -227,7 +227,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             }
             let now = state.now;
             state = self.flush(link, state, now, cx);
-            if self.held == Held::Owed && take_more(link, &state).is_some() {
+            if self.held == Held::Owed && self.take_more(link, &state).is_some() {
                 // What held it back has been sent.
                 continue;
             }
@@ -278,8 +278,20 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         now: Instant,
         cx: &mut Poller<'_>,
     ) -> Guard<'a> {
-        self.decode(link, &mut state, now);
+        // Those that were left because of what is owed already come first.
+        let resumed = !self.items.is_empty();
+        if resumed {
+            (self.more, self.held, state.held) = (true, Held::Not, false);
+            if self.take_more(link, &state).is_none() {
+                (self.more, self.held, state.held) = (false, Held::Owed, true);
+                state.pump(&mut self.wakers);
+                return state;
+            }
+        } else {
+            self.decode(link, &mut state, now);
+        }
         state.pump(&mut self.wakers);
+        let room = link.options.owed_buffer.saturating_sub(state.owed);
         if self.items.is_empty() && self.seen.is_empty() && self.wakers.is_empty() {
             return state;
         }
@@ -291,14 +303,14 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             }
         }
         self.wake();
-        let ran = !self.items.is_empty();
-        self.run(link, cx);
+        let ran = self.run(link, room, resumed, cx);
         state = link.lock();
-        if ran {
+        if ran > 0 {
             // Handlers take as long as they like.
             state.now = link.now();
         }
-        for item in self.items.drain(..) {
+        self.more |= ran < self.items.len();
+        for item in self.items.drain(..ran) {
             if let Item::Answer(token, id, outcome) = item {
                 link.reply(&mut state, token, &outcome);
                 state.requests.end(id, &mut self.wakers);
@@ -311,6 +323,24 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         state
     }
 
+    /// May more packets be handled, and if so, must requests be refused?
+    fn take_more(&self, link: &Link, state: &State) -> Option<bool> {
+        let calling = state.conn.in_flight() > 0;
+        if state.lane.is_full(calling) {
+            return None;
+        }
+        // A handler may wait for an answer that comes behind (P9), so what handlers hold counts only while none can.
+        let held = if calling { 0 } else { state.requests.held() };
+        let (owed, limit) = (state.owed + held, link.options.owed_buffer);
+        if owed < limit {
+            return Some(false);
+        }
+        // Where both ends wait for answers and neither takes what it is sent, one must go on reading.
+        let deadlocked = calling && self.stalled.is_some();
+        let refuses = deadlocked || link.options.when_owed == Overload::Refuse;
+        (refuses && owed < limit.saturating_add(MAX_REFUSALS)).then_some(true)
+    }
+
     fn wake(&mut self) {
         self.woken += self.wakers.len();
         self.wakers.drain(..).for_each(Waker::wake);
@@ -320,7 +350,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     fn decode(&mut self, link: &Link, state: &mut State, now: Instant) {
         (self.more, self.held, state.held) = (false, Held::Not, false);
         // Half of what is outstanding at a time: one end works while the other does.
-        let mut may = take_more(link, state);
+        let mut may = self.take_more(link, state);
         let mut left = match state.conn.in_flight() as usize / 2 {
             0 => BATCH,
             half => half.clamp(LEAST_BATCH, BATCH),
@@ -384,7 +414,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             let is_reply = matches!(taken, Taken::Reply(..));
             self.take(link, state, now, taken, consumed, busy);
             if !is_reply {
-                may = take_more(link, state);
+                may = self.take_more(link, state);
             }
         }
     }
@@ -500,15 +530,24 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     }
 
     /// Runs the handlers
-    fn run(&mut self, link: &Arc<Link>, cx: &mut Poller<'_>) {
-        let mut lane_started = false;
-        for item in &mut self.items {
+    ///
+    /// Tells how many: where their answers fill what may be owed, the others are left for the next time.
+    fn run(&mut self, link: &Arc<Link>, room: usize, resumed: bool, cx: &mut Poller<'_>) -> usize {
+        let mut lane_started = resumed;
+        let mut answered = 0;
+        for (index, item) in self.items.iter_mut().enumerate() {
+            if answered > 0 && answered >= room {
+                return index;
+            }
             *item = match core::mem::replace(item, Item::Nothing) {
                 Item::Request(packet, token, id, deadline) => {
                     let peer = Peer { link: Arc::clone(link) };
                     let context = Context::new(peer, id, link.clock.to_std(deadline));
                     match link.router.dispatch(Request::new(context, packet), cx) {
-                        Dispatched::Ready(outcome) => Item::Answer(token, id, outcome),
+                        Dispatched::Ready(outcome) => {
+                            answered += outcome.as_ref().map_or(0, Bytes::len);
+                            Item::Answer(token, id, outcome)
+                        }
                         Dispatched::Pending(handler) => {
                             Running::start(link, id, token, handler);
                             Item::Nothing
@@ -532,6 +571,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 other @ (Item::Answer(..) | Item::Nothing) => other,
             };
         }
+        self.items.len()
     }
 
     /// Writes what is there, as far as the socket takes it
@@ -679,6 +719,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
 
     fn is_idle(&self, state: &State) -> bool {
         self.inbox.data().is_empty()
+            && self.items.is_empty()
             && state.unsent == 0
             && state.conn.in_flight() == 0
             && state.requests.running() == 0
@@ -808,23 +849,6 @@ impl<R: Runtime, T: Transport> Drop for Driver<R, T> {
             self.io.finish(&self.link, state);
         }
     }
-}
-
-/// May more packets be handled, and if so, must requests be refused?
-fn take_more(link: &Link, state: &State) -> Option<bool> {
-    let calling = state.conn.in_flight() > 0;
-    if state.lane.is_full(calling) {
-        return None;
-    }
-    // A handler may wait for an answer that comes behind (P9), so what handlers hold counts only while none can.
-    let held = if calling { 0 } else { state.requests.held() };
-    let owed = state.owed + held;
-    if owed < link.options.owed_buffer {
-        return Some(false);
-    }
-    let refuses = link.options.when_owed == Overload::Refuse
-        && owed < link.options.owed_buffer.saturating_add(MAX_REFUSALS);
-    refuses.then_some(true)
 }
 
 /// A packet without its bytes

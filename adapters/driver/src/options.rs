@@ -150,6 +150,9 @@ macro_rules! common_options {
         /// How many bytes of requests under way and of answers that the peer has not taken a connection may hold, beside
         /// the packet that passes it, and what it then does: read no more, or answer requests with `BUSY`; 64 MiB and read no
         /// more by default
+        ///
+        /// The answers of `async` handlers that are under way come on top. While calls of this side wait for answers and the
+        /// peer takes nothing, requests are answered `BUSY` in either case: it may be waiting likewise.
         pub fn owed_buffer(mut self, bytes: usize, when_full: crate::Overload) -> Self {
             (self.options.owed_buffer, self.options.when_owed) = (bytes.max(1), when_full);
             self

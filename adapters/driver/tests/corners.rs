@@ -550,3 +550,54 @@ fn a_connection_that_comes_while_its_server_stops_is_closed() {
     let read = ours.poll_read(&mut Poller::from_waker(Waker::noop()), &mut bytes);
     assert!(matches!(read, Poll::Ready(Ok(0))), "its socket is open");
 }
+
+#[test]
+fn p09_two_ends_that_owe_each_other_more_than_they_may_go_on() {
+    let narrow = Wire { capacity: 64, ..Wire::WIDE };
+    let echo = |payload: Bytes| payload;
+    let (_gate, server) =
+        server(Limits::new(), |server| server.owed_buffer(1000, Overload::Wait).handle("echo", echo));
+    let (ours, theirs) = narrow.cut();
+    let at_server = server.attach(theirs).unwrap();
+    let at_client = client().owed_buffer(1000, Overload::Wait).handle("echo", echo).attach(ours);
+    let mut calls: Vec<_> = [&at_server, &*at_client]
+        .into_iter()
+        .flat_map(|peer| (0..100).map(|_| Hold::new(peer.call("echo", vec![7; 200]))))
+        .collect();
+    for call in &mut calls {
+        assert!(call.poll().is_pending());
+    }
+    run();
+    for call in &mut calls {
+        match call.poll() {
+            Poll::Ready(Ok(answer)) => assert_eq!(answer.len(), 200),
+            Poll::Ready(Err(Error::Remote(error))) => assert_eq!(error.code, "BUSY"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn p16_answers_past_the_owed_buffer_are_not_made_before_those_are_taken() {
+    let (_gate, server) = server(Limits::new(), |server| {
+        server.owed_buffer(1000, Overload::Wait).handle("big", || Bytes::from_static(&[7; 100_000]))
+    });
+    let (mut ours, theirs) = Wire { capacity: 64 << 10, writer: false, ..Wire::WIDE }.cut();
+    let peer = server.attach(theirs).unwrap();
+    for sequence in 1..=199 {
+        write(&mut ours, &request(sequence, "big"));
+    }
+    run();
+    let unsent = peer.internals().unsent;
+    assert!(unsent > 0 && unsent < 201_000, "{unsent} bytes wait to be sent");
+    let mut answers = 0;
+    loop {
+        let came = read(&mut ours).len();
+        answers += came;
+        run();
+        if came == 0 {
+            break;
+        }
+    }
+    assert!(answers > 199 * 100_000, "only {answers} bytes came");
+}
