@@ -32,6 +32,12 @@
 //! [`Limits::max_unanswered`] of them at the most (64 by default; more are answered `BUSY`). Messages without a response
 //! run one at a time, in the order they came.
 //!
+//! # Beside the async adapters
+//!
+//! Where those have a future to bound or to drop, here is [`Peer::call_within`], and [`Peer::start`] with a [`PendingCall`] to
+//! wait for, or to drop. `$hello` is not said by itself: [`Peer::hello`], once, lets the other end be told of calls that are
+//! given up. There is no `tower`, and who broadcasts has the [`ServerHandle`].
+//!
 //! # Addresses
 //!
 //! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`.

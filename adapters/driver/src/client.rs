@@ -14,6 +14,9 @@ use crate::runtime::{Runtime, Timer, Transport};
 use crate::{Address, Peer, Router};
 
 /// A client to be: what it answers, and its limits
+///
+/// It dials once. Who wants to be connected again calls [`connect`](Self::connect) again, on a client made anew, after
+/// [`Peer::closed`].
 #[must_use = "it does nothing until `connect`"]
 pub struct Client<R> {
     router: Router<Peer>,

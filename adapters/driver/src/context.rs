@@ -103,7 +103,9 @@ impl<P: Caller> Context<P> {
         self.request
     }
 
-    /// When the answer will be too late, if there is such a time
+    /// When this handler's time is up: set by [`Server::handler_timeout`](crate::Server::handler_timeout), else `None`
+    ///
+    /// FlyRPC does not carry the caller's own deadline; that it has passed shows as a cancellation, if at all.
     #[must_use]
     pub const fn deadline(&self) -> Option<Instant> {
         self.deadline
@@ -122,6 +124,8 @@ impl<P: Caller> Context<P> {
     }
 
     /// Does the sender no longer wait for the answer? A handler that computes for long looks now and then
+    ///
+    /// A sender says so only after a `$hello`, of either end; the connection's end and `handler_timeout` show in any case.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.peer.is_cancelled(self.request)

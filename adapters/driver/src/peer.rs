@@ -217,7 +217,7 @@ impl Peer {
         *self.link.lock().conn.dialect().peer()
     }
 
-    /// The connection's number: unique within a server or client
+    /// The connection's number, unlike that of any other in this process
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.link.info.id

@@ -15,6 +15,8 @@ use crate::watchers::Watch;
 use crate::{Address, ConnectionId, IntoPayload, Overload, Peer, Router};
 
 /// A server to be: what it answers, and its limits
+///
+/// Keep what [`listen`](Self::listen) gives: the server stops when it is dropped.
 #[must_use = "it does nothing until `listen`"]
 pub struct Server<R> {
     router: Router<Peer>,

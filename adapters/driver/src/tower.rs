@@ -49,6 +49,9 @@ impl CallRequest {
 ///
 /// It is always ready: where the outgoing buffer is full it is the call that waits, or is refused, as the connection was
 /// told. Dropping the future cancels the call.
+///
+/// On a bare `Peer` the name `call` means [`Peer::call`]: write `Service::call(&mut peer, request)`, or take tower's `oneshot`
+/// or a layer.
 impl Service<CallRequest> for Peer {
     type Response = Bytes;
     type Error = Error;

@@ -10,7 +10,8 @@ use crate::Caller;
 /// a closure with an `async` block, a `Send` future of one. `A` tells these shapes apart; the compiler finds it.
 ///
 /// A handler that is not `async` may borrow from the request for as long as it runs (`&str`, `&[u8]`, `&Request<P>`).
-/// It runs where the connection's bytes are read, so it should not block. An `async` one owns its arguments.
+/// It runs where the connection's bytes are read, so it should not block. An `async` one owns its arguments. What a
+/// function gives back as `impl Fn(..)` is no handler itself; a closure around it is: `move |payload: Bytes| made(payload)`.
 ///
 /// ```
 /// use flyrpc_driver::{Caller, Context, Packet, Router};
