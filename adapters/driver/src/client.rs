@@ -27,6 +27,7 @@ pub struct Client<R> {
 /// A client's connection: a [`Peer`] that closes when it is dropped, at once: what was not sent yet is lost unless
 /// [`drain`](Peer::drain) was awaited before
 #[derive(Debug)]
+#[must_use = "a connection closes when this is dropped"]
 pub struct Connected {
     peer: Peer,
 }

@@ -33,7 +33,7 @@ use crate::{
 ///
 /// A future to be spawned, or polled in any other way. Dropping it ends the connection at once.
 #[must_use = "a connection does nothing unless its driver is polled"]
-pub struct Driver<R: Runtime, T: Transport> {
+pub(crate) struct Driver<R: Runtime, T: Transport> {
     link: Arc<Link>,
     io: Io<R, T>,
 }

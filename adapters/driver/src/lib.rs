@@ -195,11 +195,10 @@ mod watchers;
 pub use address::{Address, BadAddress};
 pub use client::{Client, Connected};
 pub use context::{Caller, ConnectionId, Context, Info, RequestId};
-pub use driver::Driver;
 pub use error::{Error, FormatError, RemoteError, UnreadableReply};
 pub use extensions::{Extensions, Session};
 pub use flyrpc_core::fly::zip::{ZipError, ZipMode};
-pub use flyrpc_core::fly::{Capabilities, RawPacket, codes};
+pub use flyrpc_core::fly::{Capabilities, Flag, RawPacket, codes};
 pub use flyrpc_core::{
     BadReply, CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats, WireError,
 };

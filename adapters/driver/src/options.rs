@@ -104,6 +104,24 @@ macro_rules! common_options {
             self
         }
 
+        /// Puts middleware around each handler that is here already, and around the fallback. See
+        /// [`Router::layer`](crate::Router::layer).
+        #[cfg(feature = "tower")]
+        pub fn layer<L>(mut self, layer: L) -> Self
+        where
+            L: tower_layer::Layer<crate::HandlerService<crate::Peer>>,
+            L::Service: tower_service::Service<
+                    crate::Request<crate::Peer>,
+                    Response: crate::IntoReply,
+                    Error: Into<crate::BoxError>,
+                    Future: Send,
+                >,
+            L::Service: Clone + Send + 'static,
+        {
+            self.router = self.router.layer(layer);
+            self
+        }
+
         /// Adds all handlers and all shared state of a router
         pub fn router(mut self, router: crate::Router<crate::Peer>) -> Self {
             self.router = self.router.merge(router);

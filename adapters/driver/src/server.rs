@@ -28,6 +28,7 @@ pub struct Server<R> {
 
 /// A running server; it stops, and its connections close, when this is dropped
 #[derive(Debug)]
+#[must_use = "a server stops when its handle is dropped"]
 pub struct ServerHandle<R> {
     hub: Arc<Hub>,
     address: Option<Address>,
