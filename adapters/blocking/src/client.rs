@@ -1,11 +1,9 @@
 //! Dialling in
 
 use core::ops::Deref;
-use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 use std::io;
-use std::panic::catch_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use flyrpc_driver::Address;
 
@@ -24,6 +22,7 @@ pub struct Client {
 
 /// A client's connection: a [`Peer`] that closes when it is dropped
 #[derive(Debug)]
+#[must_use = "a connection closes when this is dropped"]
 pub struct Connected {
     peer: Peer,
 }
@@ -65,12 +64,9 @@ impl Client {
                 hook(peer, why);
             }
         });
-        let link = Link::new(stream.into(), Arc::new(self.router), Arc::clone(&options), on_end)?;
+        let link = Link::new(stream.into(), Arc::new(self.router), options, Weak::new(), on_end)?;
         let connected = Connected { peer: link.peer() };
-        if let Some(hook) = &options.on_connect {
-            // A panic of the application's stays within its hook.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&connected)));
-        }
+        link.greet();
         worker::start(&link)?;
         Ok(connected)
     }

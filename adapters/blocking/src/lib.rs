@@ -35,8 +35,7 @@
 //! # Beside the async adapters
 //!
 //! Where those have a future to bound or to drop, here is [`Peer::call_within`], and [`Peer::start`] with a [`PendingCall`] to
-//! wait for, or to drop. `$hello` is not said by itself: [`Peer::hello`], once, lets the other end be told of calls that are
-//! given up. There is no `tower`, and who broadcasts has the [`ServerHandle`].
+//! wait for, or to drop. There is no `tower`.
 //!
 //! # Addresses
 //!

@@ -5,16 +5,20 @@
 //! what the socket takes at once; the rest goes to a writer thread that is started when it is first needed. The reader
 //! never writes, so that both directions make progress when a peer is slow.
 
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 use std::io::{ErrorKind, Write};
 use std::net::Shutdown;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::panic::catch_unwind;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use flyrpc_core::fly::Fly;
 use flyrpc_core::fly::zip::{Packed, Zipper};
-use flyrpc_core::{CloseReason, Connection, Event, Instant, Loss, Overload, Refusal, State as Stage, Table};
+use flyrpc_core::fly::{Capabilities, Fly, codes};
+use flyrpc_core::{
+    Call, CloseReason, Connection, Event, Instant, Loss, Overload, Refusal, State as Stage, Table,
+};
 use flyrpc_driver::{ConnectionId, Direction, Error, Info, RawPacket, Session};
 
 use crate::Router;
@@ -22,6 +26,7 @@ use crate::inbox::Inbox;
 use crate::options::Options;
 use crate::peer::{Peer, Waiter};
 use crate::requests::Requests;
+use crate::server::Shared;
 use crate::stream::Stream;
 
 /// One connection
@@ -30,6 +35,8 @@ pub(crate) struct Link {
     pub(crate) info: Info,
     pub(crate) router: Arc<Router>,
     pub(crate) options: Arc<Options>,
+    /// The server that it belongs to, which owns its connections; a client's has none
+    pub(crate) server: Weak<Shared>,
     pub(crate) clock: Clock,
     state: Mutex<State>,
     /// Something was written, freed or closed
@@ -96,6 +103,7 @@ impl Link {
         stream: Stream,
         router: Arc<Router>,
         options: Arc<Options>,
+        server: Weak<Shared>,
         on_end: OnEnd,
     ) -> std::io::Result<Arc<Self>> {
         stream.set_write_timeout(Some(options.write_timeout))?;
@@ -109,6 +117,7 @@ impl Link {
             },
             stream,
             router,
+            server,
             clock: Clock::start(),
             state: Mutex::new(State {
                 conn: Connection::new(Fly::default(), options.limits.clone()),
@@ -137,6 +146,30 @@ impl Link {
 
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// Before anything is read: says `$hello` where that was asked for, and tells the application of the connection
+    pub(crate) fn greet(self: &Arc<Self>) {
+        // A panic of a hook stays within the connection: others are to be accepted.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            if self.options.hello {
+                self.say_hello();
+            }
+            if let Some(hook) = &self.options.on_connect {
+                hook(&self.peer());
+            }
+        }));
+    }
+
+    /// Tells the peer what this side can do; who reads takes note of the answer
+    fn say_hello(self: &Arc<Self>) {
+        let ours = Capabilities::ours(&self.options.limits).to_list();
+        let call = Call::new(codes::HELLO, ours.as_bytes());
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        // A connection that can't be spoken on has ended, which is told elsewhere.
+        let _ = state.conn.call(self.now(), call, Arc::new(Waiter::for_hello()), &mut state.out);
+        self.flush_locked(guard);
     }
 
     /// Handlers run outside the lock, so a poisoned one has not been left half changed

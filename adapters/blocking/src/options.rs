@@ -24,6 +24,7 @@ pub(crate) struct Options {
     pub(crate) when_owed: Overload,
     pub(crate) keepalive: Option<(Duration, Duration)>,
     pub(crate) handler_timeout: Option<Duration>,
+    pub(crate) hello: bool,
     pub(crate) on_packet: Option<PacketHook>,
     pub(crate) on_connect: Option<ConnectHook>,
     pub(crate) on_close: Option<CloseHook>,
@@ -41,6 +42,7 @@ impl Default for Options {
             when_owed: Overload::Wait,
             keepalive: None,
             handler_timeout: None,
+            hello: false,
             on_packet: None,
             on_connect: None,
             on_close: None,
@@ -106,6 +108,15 @@ macro_rules! common_options {
         /// handlers run at a time, a thread each, and `Limits::overload` says what becomes of a request beyond that.
         pub fn limits(mut self, limits: crate::Limits) -> Self {
             self.options.limits = limits.oversize(Default::default());
+            self
+        }
+
+        /// Says `$hello` as soon as a connection is there, so that both ends know what the other understands; not by default
+        ///
+        /// Without it, or [`Peer::hello`](crate::Peer::hello), a peer is not told of calls that are given up, and its handlers
+        /// work on for nobody. Peers that don't know `$hello` answer it with an error, which harms nothing.
+        pub fn hello(mut self) -> Self {
+            self.options.hello = true;
             self
         }
 

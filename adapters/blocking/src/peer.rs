@@ -8,11 +8,12 @@ use bytes::Bytes;
 use flyrpc_core::fly::{Capabilities, Zip, codes};
 use flyrpc_core::{Call, CallId, CloseReason, Instant, Refusal, State, Stats};
 use flyrpc_driver::{
-    Answer, Caller, ConnectionId, Error, Info, IntoPayload, Pong, RequestId, Response, Session,
+    Answer, Caller, ConnectionId, Error, FormatError, Info, IntoPayload, Pong, RequestId, Response, Session,
 };
 
 use crate::link::{Guard, Link, pack};
 use crate::requests::{Fate, MESSAGE};
+use crate::server::send_to_all;
 
 /// The other end of a connection
 ///
@@ -39,9 +40,19 @@ pub struct PendingCall {
 pub(crate) struct Waiter {
     outcome: Mutex<Option<Result<Response, Error>>>,
     ready: Condvar,
+    hello: bool,
 }
 
 impl Waiter {
+    /// Of a `$hello` that nobody waits for: who reads takes note of its answer
+    pub(crate) fn for_hello() -> Self {
+        Self { hello: true, ..Self::default() }
+    }
+
+    pub(crate) const fn is_for_hello(&self) -> bool {
+        self.hello
+    }
+
     pub(crate) fn finish(&self, outcome: Result<Response, Error>) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.ready.notify_all();
@@ -260,6 +271,30 @@ impl Peer {
     #[must_use]
     pub fn remote(&self) -> &str {
         &self.link.info.remote
+    }
+
+    /// The router's data of this type: see [`Router::state`](crate::Router::state)
+    #[must_use]
+    pub fn shared<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.link.info.shared.get()
+    }
+
+    /// All connections of the same server, this one among them while it lives, in the order they came
+    #[must_use]
+    pub fn everyone(&self) -> Vec<Self> {
+        self.link.server.upgrade().map(|server| server.peers()).unwrap_or_default()
+    }
+
+    /// Sends a message to all connections of the same server, this one among them, and tells how many took it; for handlers
+    /// and hooks, which have no [`ServerHandle`](crate::ServerHandle)
+    ///
+    /// Never waits for room: one whose buffer is full is passed over, so that a slow reader stalls nobody. See
+    /// [`try_send`](Self::try_send).
+    ///
+    /// # Errors
+    /// The payload can't be encoded.
+    pub fn broadcast<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<usize, FormatError> {
+        Ok(send_to_all(&self.everyone(), code, &payload.into_payload()?))
     }
 
     /// Typed data of the application's, kept with the connection

@@ -1,10 +1,8 @@
 //! Listening
 
-use core::panic::AssertUnwindSafe;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -27,6 +25,7 @@ pub struct Server {
 
 /// A running server; it stops, and its connections close, when this is dropped
 #[derive(Debug)]
+#[must_use = "a server stops when its handle is dropped"]
 pub struct ServerHandle {
     shared: Arc<Shared>,
     listening: Option<Listening>,
@@ -39,8 +38,9 @@ struct Listening {
     accepting: Option<(Arc<Listener>, JoinHandle<()>)>,
 }
 
+/// What a server's threads and handle share; connections know it weakly, since it owns them
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     router: Arc<Router>,
     options: Arc<Options>,
     max_connections: usize,
@@ -169,7 +169,8 @@ impl Shared {
                 hook(peer, why);
             }
         });
-        let link = Link::new(stream, Arc::clone(&self.router), Arc::clone(&self.options), on_end)?;
+        let (router, options) = (Arc::clone(&self.router), Arc::clone(&self.options));
+        let link = Link::new(stream, router, options, Arc::downgrade(self), on_end)?;
         let peer = link.peer();
         {
             let mut connections = self.lock();
@@ -178,16 +179,18 @@ impl Shared {
             }
             connections.peers.insert(peer.id(), peer.clone());
         }
-        if let Some(hook) = &self.options.on_connect {
-            // A panic stays within the connection: others are to be accepted.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&peer)));
-        }
+        link.greet();
         if let Err(error) = worker::start(&link) {
             self.remove(peer.id());
             link.close();
             return Err(error);
         }
         Ok(Some(peer))
+    }
+
+    /// Who is connected now, in the order they came
+    pub(crate) fn peers(&self) -> Vec<Peer> {
+        self.lock().peers.values().cloned().collect()
     }
 
     fn remove(&self, id: ConnectionId) {
@@ -221,7 +224,7 @@ impl ServerHandle {
     /// Who is connected now, in the order they came
     #[must_use]
     pub fn peers(&self) -> Vec<Peer> {
-        self.shared.lock().peers.values().cloned().collect()
+        self.shared.peers()
     }
 
     /// The connection of this number
@@ -300,7 +303,7 @@ impl ServerHandle {
 }
 
 /// How many took it
-fn send_to_all(peers: &[Peer], code: &str, payload: &Payload<'_>) -> usize {
+pub(crate) fn send_to_all(peers: &[Peer], code: &str, payload: &Payload<'_>) -> usize {
     peers.iter().filter(|peer| peer.try_send(code, payload.as_ref()).is_ok()).count()
 }
 

@@ -227,6 +227,12 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
     match incoming {
         Incoming::Reply { tag, code, body, meta, .. } => {
             let opened = open(link, unzip, code, body, meta);
+            if tag.is_for_hello() {
+                if let Ok(Opened { code: "", payload }) = opened {
+                    link.lock().conn.dialect_mut().learn(payload);
+                }
+                return None;
+            }
             tag.finish(match opened {
                 Ok(Opened { code, payload }) => {
                     Ok(Response { code: code.to_owned(), payload: Bytes::copy_from_slice(payload) })

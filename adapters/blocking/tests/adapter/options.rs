@@ -3,10 +3,12 @@
 use core::time::Duration;
 use std::io::Read;
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use flyrpc_blocking::{
-    Bytes, Client, CloseReason, Direction, Error, Limits, Loss, Overload, Refusal, RemoteError, Server,
+    Bytes, Capabilities, Client, CloseReason, Context, Direction, Error, Limits, Loss, Overload, Refusal,
+    RemoteError, Server,
 };
 
 use crate::common::{
@@ -111,9 +113,7 @@ fn p09_a_handler_that_holds_much_may_still_call() {
         let server = listen(
             echo()
                 .owed_buffer(1, Overload::Wait)
-                .handle("back", |context: flyrpc_blocking::Context, payload: Bytes| {
-                    context.peer().call("echo", payload)
-                }),
+                .handle("back", |context: Context, payload: Bytes| context.peer().call("echo", payload)),
         );
         let client = connect(Client::new().handle("echo", |payload: Bytes| payload), &server);
         for _ in 0..100 {
@@ -228,5 +228,126 @@ fn limits_are_told_in_one_place() {
         let client = flyrpc_blocking::connect(server.address()).unwrap();
         assert_eq!(client.hello().unwrap().max_payload, Some(1000));
         assert_eq!(client.in_flight(), 0);
+    });
+}
+
+#[test]
+fn hello_is_said_first_and_holds_nobody_up() {
+    bounded(|| {
+        let limits = Limits::new().max_payload(5000);
+        let client = Client::new().limits(limits.clone()).hello();
+        // It is connected, and may call, though nobody has answered.
+        let (mut raw, client) = Raw::with(client.on_connect(|peer| peer.send("second", ()).unwrap()));
+        let early = client.start("early", (), SOON).unwrap();
+        raw.expect(REQUEST, 1, "$hello", Capabilities::ours(&limits).to_list().as_bytes());
+        raw.expect(MESSAGE, 0, "second", b"");
+        raw.expect(REQUEST, 2, "early", b"");
+        assert_eq!((client.capabilities(), client.in_flight()), (Capabilities::default(), 2));
+        raw.send(RESPONSE, 1, "", b"version=1\ncancel=1\nmax-payload=10\n");
+        raw.send(RESPONSE, 2, "", b"early");
+        // Both answers are read in their order.
+        assert_eq!(early.wait(), Ok("early".into()));
+        assert!(client.capabilities().cancel && !client.capabilities().zip);
+        assert_eq!((client.capabilities().max_payload, client.in_flight()), (Some(10), 0));
+        // So the peer is told of what is given up, and spared what it does not take.
+        client.start("slow", (), SOON).unwrap().cancel();
+        raw.expect(REQUEST, 3, "slow", b"");
+        raw.expect(MESSAGE, 0, "$cancel", [0, 3]);
+        assert!(matches!(client.call("x", noise(11)), Err(Error::Refused(Refusal::TooLarge { .. }))));
+        raw.expect_alive();
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_know_hello_is_not_harmed_by_it() {
+    bounded(|| {
+        let server = listen(echo().hello());
+        let mut raw = Raw::connect(&server);
+        let hello = raw.read();
+        assert_eq!((hello.flag & !3, hello.code.as_str()), (REQUEST, "$hello"));
+        raw.send(RESPONSE, hello.seq, "NOT_FOUND", b"zip=1\n");
+        raw.expect_alive();
+        let peer = &server.peers()[0];
+        assert_eq!((peer.capabilities(), peer.in_flight()), (Capabilities::default(), 0));
+        // Nor is it one that never answers, and one that says it too.
+        let mut silent = Raw::connect(&server);
+        assert_eq!(silent.read().code, "$hello");
+        silent.expect_alive();
+        let client = connect(Client::new().hello(), &server);
+        let theirs = server.peers().pop().unwrap();
+        until("both know", || client.capabilities().cancel && theirs.capabilities().cancel);
+        until("nothing is open", || client.in_flight() == 0 && theirs.in_flight() == 0);
+        assert_eq!(client.call("echo", "alive"), Ok("alive".into()));
+    });
+}
+
+#[test]
+fn handlers_and_hooks_reach_everyone_and_what_is_shared() {
+    struct Greeting(&'static str, #[expect(dead_code, reason = "it is seen to be dropped")] Arc<()>);
+    bounded(|| {
+        let alive = Arc::new(());
+        let server = listen(
+            echo()
+                .state(Greeting("hello", Arc::clone(&alive)))
+                .handle("greet all", |context: Context| {
+                    let greeting = context.peer().shared::<Greeting>().map_or("", |greeting| greeting.0);
+                    assert!(context.peer().shared::<String>().is_none());
+                    context.peer().broadcast("note", greeting).map(|took| took.to_string())
+                })
+                .on_close(|peer, _| drop(peer.broadcast("note", "left"))),
+        );
+        let (heard, hear) = channel();
+        let mut clients: Vec<_> = (0..3)
+            .map(|number| {
+                let heard = heard.clone();
+                let client =
+                    Client::new().handle("note", move |text: String| heard.send((number, text)).unwrap());
+                let client = connect(client, &server);
+                assert_eq!(client.call("echo", "x"), Ok("x".into()));
+                client
+            })
+            .collect();
+        let all_hear = |count: usize, text: &str| {
+            let mut told: Vec<_> = (0..count).map(|_| hear.recv_timeout(SOON).unwrap()).collect();
+            told.sort();
+            assert_eq!(told, (0..count).map(|number| (number, text.to_owned())).collect::<Vec<_>>());
+        };
+        assert_eq!(clients[0].call("greet all", ()), Ok("3".into()));
+        all_hear(3, "hello");
+
+        let peers = server.peers();
+        let ids = |peers: &[flyrpc_blocking::Peer]| peers.iter().map(|peer| peer.id()).collect::<Vec<_>>();
+        assert!(peers.iter().all(|peer| ids(&peer.everyone()) == ids(&peers)));
+        // One that has left is not among them any more.
+        drop(clients.pop());
+        all_hear(2, "left");
+        assert_eq!(ids(&peers[2].everyone()), ids(&peers[..2]));
+        // A client has no others.
+        assert!(clients[0].everyone().is_empty());
+        assert_eq!(clients[0].broadcast("note", ()), Ok(0));
+
+        // Connections don't hold their server, nor it itself.
+        drop(server);
+        assert!(peers[0].everyone().is_empty());
+        assert_eq!(peers[0].broadcast("note", ()), Ok(0));
+        drop(peers);
+        until("all is dropped", || Arc::strong_count(&alive) == 1);
+    });
+}
+
+#[test]
+fn what_ends_when_it_is_dropped_is_not_dropped_unseen() {
+    bounded(|| {
+        let server = listen(echo());
+        // The compiler warns of both, else of the expectation.
+        #[expect(unused_must_use, reason = "this is what is tested")]
+        {
+            flyrpc_blocking::connect(server.address()).unwrap();
+        }
+        until("it has left", || server.connections() == 0);
+        #[expect(unused_must_use, reason = "this is what is tested")]
+        {
+            echo().start();
+        }
     });
 }
