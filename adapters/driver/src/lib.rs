@@ -167,6 +167,7 @@
 mod address;
 mod calls;
 mod client;
+mod clock;
 mod context;
 mod driver;
 mod error;
@@ -183,6 +184,7 @@ mod out;
 mod payload;
 mod peer;
 mod requests;
+mod room;
 mod router;
 mod running;
 pub mod runtime;

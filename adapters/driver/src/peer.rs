@@ -14,7 +14,8 @@ use flyrpc_core::{CloseReason, Instant, Refusal, State, Stats};
 use crate::calls::Done;
 use crate::hub::send_to_all;
 use crate::lane::MESSAGE;
-use crate::link::{Guard, Link, poll_room};
+use crate::link::{Guard, Link};
+use crate::room::poll_room;
 use crate::watchers::Watch;
 use crate::{
     Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Payload, RemoteError, RequestId,
