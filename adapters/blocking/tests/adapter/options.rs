@@ -274,6 +274,7 @@ fn a_peer_that_does_not_know_hello_is_not_harmed_by_it() {
         assert_eq!(silent.read().code, "$hello");
         silent.expect_alive();
         let client = connect(Client::new().hello(), &server);
+        until("all are connected", || server.connections() == 3);
         let theirs = server.peers().pop().unwrap();
         until("both know", || client.capabilities().cancel && theirs.capabilities().cancel);
         until("nothing is open", || client.in_flight() == 0 && theirs.in_flight() == 0);
