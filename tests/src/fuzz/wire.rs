@@ -63,16 +63,24 @@ fn packet(input: &[u8], max_code: usize, max_payload: u64) -> Option<usize> {
     }
 }
 
-/// With 0x00 behind it, which ends the code as soon as possible, the head is complete after `at_least` bytes and no sooner
+/// With 0x00 behind it, which ends the code as soon as possible, the head is complete after `at_least` bytes and no sooner;
+/// unless so many bytes decide already that the code is too long
 fn asks_for_no_more_than_it_needs(input: &[u8], max_code: usize, at_least: usize) {
     assert!(at_least > input.len());
-    assert!(at_least <= 3 + max_code + 1 + 8, "asks for more than the longest head");
+    let decisive = 3 + max_code + 1;
+    assert!(at_least <= decisive + 8, "asks for more than the longest head");
     let mut padded = input.to_vec();
     padded.resize(at_least - 1, 0);
     assert!(matches!(decode_head(&padded, max_code), Ok(Err(_))));
     padded.push(0);
     // Before the sequence is there, the flag may still say that the length is wider than one byte.
-    assert!(input.len() < 3 || matches!(decode_head(&padded, max_code), Ok(Ok(_))));
+    let complete = matches!(decode_head(&padded, max_code), Ok(Ok(_)));
+    assert!(input.len() < 3 || complete || at_least == decisive);
+    if input.len() >= 3 && !input[3..].contains(&0) {
+        let mut endless = input.to_vec();
+        endless.resize(decisive, b'c');
+        assert!(at_least <= decisive && decode_head(&endless, max_code).is_err(), "the code is too long");
+    }
 }
 
 fn is_what_the_bytes_say(head: &Head<'_>, input: &[u8], max_code: usize) {
