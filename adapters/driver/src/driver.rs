@@ -52,7 +52,8 @@ struct Io<R: Runtime, T: Transport> {
     spent: Vec<Outcome>,
     /// Packets for the hook that sees all
     seen: Vec<Bytes>,
-    unzip: Unzip,
+    /// What opens compressed packets, from the first of them on
+    unzip: Option<Box<Unzip>>,
     /// Tasks woken since the last turn
     woken: usize,
     /// The driver comes again by its own will, after the others that are ready
@@ -119,7 +120,7 @@ impl<R: Runtime, T: Transport> Driver<R, T> {
             wakers: Vec::new(),
             spent: Vec::new(),
             seen: Vec::new(),
-            unzip: Unzip::new(),
+            unzip: None,
             woken: 0,
             own_turn: false,
             more: false,

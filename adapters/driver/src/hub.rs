@@ -1,8 +1,10 @@
 //! Connections of a server, or of a client, while they live
 
+use core::future::Future;
 use core::panic::AssertUnwindSafe;
+use core::pin::Pin;
 use core::sync::atomic::{AtomicU64, Ordering};
-use core::task::Waker;
+use core::task::{Context, Poll, Waker};
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -99,10 +101,7 @@ impl Hub {
             let _ = catch_unwind(AssertUnwindSafe(|| hook(peer)));
         }
         let driver = Driver::<R, T>::new(Arc::clone(&peer.link), transport);
-        R::spawn(Box::pin(async move {
-            let _entry = entry;
-            driver.await;
-        }));
+        R::spawn(Box::pin(Listed { driver, _entry: entry }));
     }
 
     pub(crate) fn peers(&self) -> Vec<Peer> {
@@ -127,6 +126,22 @@ impl Hub {
 
     pub(crate) fn is_full(&self) -> bool {
         self.lock().peers.len() >= self.max_connections
+    }
+}
+
+/// The task of a connection; an `async` block would hold the driver twice
+///
+/// The connection leaves the list also when the runtime drops its task.
+struct Listed<R: Runtime, T: Transport> {
+    driver: Driver<R, T>,
+    _entry: Entry,
+}
+
+impl<R: Runtime, T: Transport> Future for Listed<R, T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.driver).poll(cx).map(drop)
     }
 }
 

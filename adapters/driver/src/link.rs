@@ -50,7 +50,8 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     pub(crate) requests: Requests,
     pub(crate) lane: Lane,
-    pub(crate) zipper: Zipper,
+    /// What compresses, where anything is to be
+    pub(crate) zipper: Option<Box<Zipper>>,
     /// Encoded packets
     pub(crate) out: Out,
     /// What a caller began to write and the socket did not take: goes before `out`
@@ -107,7 +108,7 @@ impl Link {
             calls: Calls::new(),
             requests: Requests::new(),
             lane: Lane::default(),
-            zipper: Zipper::new(options.zip),
+            zipper: (options.zip != ZipMode::Off).then(|| Box::new(Zipper::new(options.zip))),
             out: Out::default(),
             begun: Out::default(),
             unsent: 0,
@@ -270,14 +271,8 @@ impl Link {
         waker: &Waker,
     ) -> Result<u32, Refusal> {
         let State { conn, zipper, calls, out, unsent, .. } = state;
-        let call = if self.options.zip == ZipMode::Off {
-            conn.dialect().check_length(payload.len() as u64)?;
-            Call::new(code, payload)
-        } else {
-            let packed = pack(conn, zipper, code.as_bytes(), payload)?;
-            Call::new(packed.code, packed.payload).meta(packed.zip)
-        };
-        let call = call.deadline(deadline);
+        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
+        let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
         let place = calls.reserve(waker.clone());
         let before = out.len();
         match conn.call(now, call, place, &mut out.sink(self.keep(shared))) {
@@ -416,11 +411,12 @@ impl State {
 /// peer counts what it inflates
 fn pack<'a>(
     conn: &Connection<Fly, Table<u32>>,
-    zipper: &'a mut Zipper,
+    zipper: &'a mut Option<Box<Zipper>>,
     code: &'a [u8],
     payload: &'a [u8],
 ) -> Result<Packed<'a>, Refusal> {
     conn.dialect().check_length(payload.len() as u64)?;
+    let Some(zipper) = zipper else { return Ok(Packed { code, payload, zip: Zip::NONE }) };
     if conn.dialect().peer().zip {
         zipper.peer_unzips();
     }

@@ -59,6 +59,9 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             if let Item::Answer(token, id, outcome) = item {
                 link.reply(&mut state, token, &outcome);
                 state.requests.end(id, &mut self.wakers);
+                if self.spent.capacity() == 0 {
+                    self.spent.reserve_exact(1);
+                }
                 self.spent.push(outcome);
                 // What was held back may have waited for just this.
                 self.more |= self.held == Held::Handlers;

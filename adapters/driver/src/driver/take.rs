@@ -210,10 +210,11 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     ) -> Result<(Bytes, Bytes), ZipError> {
         let mut packet = self.inbox.take(consumed);
         if parts.zip.any() {
-            state.zipper.peer_unzips();
+            state.zipper.iter_mut().for_each(|zipper| zipper.peer_unzips());
             let code = packet.get(parts.code).unwrap_or_default();
             let payload = packet.get(parts.payload).unwrap_or_default();
-            let opened = self.unzip.open(code, payload, parts.zip, &link.options.limits)?;
+            let unzip = self.unzip.get_or_insert_with(Box::default);
+            let opened = unzip.open(code, payload, parts.zip, &link.options.limits)?;
             return Ok((
                 Bytes::copy_from_slice(opened.code.as_bytes()),
                 Bytes::copy_from_slice(opened.payload),

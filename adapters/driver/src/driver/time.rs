@@ -22,10 +22,10 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         if self.is_idle(state) && now >= self.last_in + IDLE {
             self.inbox.release();
             self.batch.release();
-            self.unzip.release();
+            self.unzip = None;
             state.out.release();
             state.begun.release();
-            state.zipper.release();
+            state.zipper.iter_mut().for_each(|zipper| zipper.release());
             state.calls.shrink();
             state.requests.shrink();
             (self.items, self.seen, self.spent) = (Vec::new(), Vec::new(), Vec::new());
