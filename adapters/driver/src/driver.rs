@@ -201,17 +201,14 @@ impl<R: Runtime, T: Transport> Future for Driver<R, T> {
 impl<R: Runtime, T: Transport> Io<R, T> {
     /// Handles what was received, sends, receives more, as long as it goes without waiting
     fn work<'a>(&mut self, link: &'a Arc<Link>, mut state: Guard<'a>, cx: &mut Poller<'_>) -> Guard<'a> {
-        let now = state.now;
         // What callers have encoded since the last turn leaves before more of them are woken.
-        state = self.flush(link, state, now, cx);
+        state = self.flush(link, state, cx);
         for round in 0..=ROUNDS {
-            let now = state.now;
-            state = self.handle(link, state, now, cx);
+            state = self.handle(link, state, cx);
             if self.defers(&state) && state.closed.is_none() {
                 return state;
             }
-            let now = state.now;
-            state = self.flush(link, state, now, cx);
+            state = self.flush(link, state, cx);
             if self.held == Held::Owed && self.take_more(link, &state).is_some() {
                 // What held it back has been sent.
                 continue;
@@ -228,6 +225,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             self.spent.clear();
             let read = self.transport.poll_read(cx, self.inbox.room());
             state = link.lock();
+            let now = state.now;
             match read {
                 Poll::Pending => return state,
                 Poll::Ready(Ok(0)) => {

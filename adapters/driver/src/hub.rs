@@ -110,11 +110,17 @@ impl Hub {
 
     /// Takes no connection any more
     pub(crate) fn stop(&self) {
+        self.change(|state| state.stopped = true);
+    }
+
+    /// Changes something that others wait for; what the change gives back is dropped without the lock
+    fn change<T>(&self, change: impl FnOnce(&mut HubState) -> T) {
         let mut state = self.lock();
-        state.stopped = true;
+        let changed = change(&mut state);
         let mut wakers = Vec::new();
         state.watchers.take(&mut wakers);
         drop(state);
+        drop(changed);
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -154,13 +160,7 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if let Some(hub) = self.hub.upgrade() {
-            let mut state = hub.lock();
-            let peer = state.peers.remove(&self.id);
-            let mut wakers = Vec::new();
-            state.watchers.take(&mut wakers);
-            drop(state);
-            drop(peer);
-            wakers.into_iter().for_each(Waker::wake);
+            hub.change(|state| state.peers.remove(&self.id));
         }
     }
 }
@@ -172,12 +172,7 @@ pub(crate) struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        state.listening = false;
-        let mut wakers = Vec::new();
-        state.watchers.take(&mut wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        self.hub.change(|state| state.listening = false);
     }
 }
 

@@ -10,12 +10,12 @@ mod common;
 
 use core::future::{Future, poll_fn};
 use core::pin::Pin;
-use core::task::{Poll, Waker};
+use core::task::Poll;
 use core::time::Duration;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use common::{Hand, Hold, Wire, block_on, kill, pause, reset, run, set_wire, step};
+use common::{Gate, Hand, Hold, Wire, block_on, kill, pause, reset, run, set_wire, step};
 use flyrpc_driver::runtime::Runtime;
 use flyrpc_driver::{
     Client, CloseReason, Connected, Context, Error, Limits, Overload, Peer, Refusal, Response, Server,
@@ -23,33 +23,6 @@ use flyrpc_driver::{
 };
 
 const FAR: Duration = Duration::from_secs(100_000);
-
-/// Lets handlers go on, all at once
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    fn open(&self) {
-        let wakers = {
-            let mut gate = self.0.lock().unwrap();
-            gate.0 = true;
-            core::mem::take(&mut gate.1)
-        };
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            let mut gate = self.0.lock().unwrap();
-            if gate.0 {
-                return Poll::Ready(());
-            }
-            gate.1.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Setting {

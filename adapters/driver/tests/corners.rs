@@ -4,7 +4,6 @@
 
 mod common;
 
-use core::future::poll_fn;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context as Poller, Poll, Waker};
@@ -14,7 +13,7 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use common::{End, Hand, HandTimer, Hold, Wire, block_on, reset, run, step};
+use common::{End, Gate, Hand, HandTimer, Hold, Wire, block_on, reset, run, step};
 use flyrpc_core::fly::{Flag, RawPacket};
 use flyrpc_driver::runtime::{Listener, Runtime, Task, Transport};
 use flyrpc_driver::{
@@ -25,33 +24,6 @@ use flyrpc_driver::{
 const FAR: Duration = Duration::from_secs(100_000);
 /// Of keepalive: long enough for the world to run, short enough to be waited for
 const BEAT: Duration = Duration::from_millis(40);
-
-/// Lets handlers go on, all at once
-#[derive(Clone, Default)]
-struct Gate(Arc<Mutex<(bool, Vec<Waker>)>>);
-
-impl Gate {
-    fn open(&self) {
-        let wakers = {
-            let mut gate = self.0.lock().unwrap();
-            gate.0 = true;
-            core::mem::take(&mut gate.1)
-        };
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    async fn wait(&self) {
-        poll_fn(|cx| {
-            let mut gate = self.0.lock().unwrap();
-            if gate.0 {
-                return Poll::Ready(());
-            }
-            gate.1.push(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-}
 
 /// A server with a gate, on whose `gate` requests wait
 fn server(limits: Limits, set: impl FnOnce(Server<Hand>) -> Server<Hand>) -> (Gate, ServerHandle<Hand>) {

@@ -40,7 +40,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             };
         }
         if let Ending::Flushing(until) = self.ending {
-            state = self.flush(link, state, now, cx);
+            state = self.flush(link, state, cx);
             if state.unsent > 0 && now < until {
                 return state;
             }

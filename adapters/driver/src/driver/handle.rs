@@ -4,7 +4,6 @@ use core::task::Context as Poller;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flyrpc_core::Instant;
 use flyrpc_core::fly::RawPacket;
 
 use super::{Held, Io, Item};
@@ -20,7 +19,6 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         &mut self,
         link: &'a Arc<Link>,
         mut state: Guard<'a>,
-        now: Instant,
         cx: &mut Poller<'_>,
     ) -> Guard<'a> {
         // Those that were left because of what is owed already come first.
@@ -33,7 +31,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return state;
             }
         } else {
-            self.decode(link, &mut state, now);
+            self.decode(link, &mut state);
         }
         state.pump(&mut self.wakers);
         let room = link.options.owed_buffer.saturating_sub(state.owed);

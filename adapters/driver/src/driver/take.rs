@@ -25,7 +25,7 @@ const MAX_REFUSALS: usize = 256 << 10;
 
 impl<R: Runtime, T: Transport> Io<R, T> {
     /// Takes packets from the inbox; what needs the application's code becomes an item
-    pub(super) fn decode(&mut self, link: &Link, state: &mut State, now: Instant) {
+    pub(super) fn decode(&mut self, link: &Link, state: &mut State) {
         (self.more, self.held, state.held) = (false, Held::Not, false);
         // Half of what is outstanding at a time: one end works while the other does.
         let mut may = self.take_more(link, state);
@@ -44,7 +44,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 return;
             };
             let data = self.inbox.data();
-            let Ok(step) = state.conn.handle_input(now, data) else {
+            let Ok(step) = state.conn.handle_input(state.now, data) else {
                 self.inbox.clear();
                 return;
             };
@@ -90,7 +90,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             };
             self.see(link, consumed);
             let is_reply = matches!(taken, Taken::Reply(..));
-            self.take(link, state, now, taken, consumed, busy);
+            self.take(link, state, taken, consumed, busy);
             if !is_reply {
                 may = self.take_more(link, state);
             }
@@ -123,15 +123,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
     }
 
     /// Acts on a packet, whose bytes leave the inbox
-    fn take(
-        &mut self,
-        link: &Link,
-        state: &mut State,
-        now: Instant,
-        taken: Taken,
-        consumed: usize,
-        busy: bool,
-    ) {
+    fn take(&mut self, link: &Link, state: &mut State, taken: Taken, consumed: usize, busy: bool) {
         match taken {
             Taken::Reply(HELLO, parts) => {
                 if let Ok((code, list)) = self.open(link, state, parts, consumed)
@@ -163,7 +155,8 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     Ok((code, payload)) if *code == *codes::PING.as_bytes() => Ok(payload),
                     Ok(_) if busy => Err(crate::RemoteError::new(codes::BUSY)),
                     Ok((code, payload)) => {
-                        let deadline = link.options.handler_timeout.map_or(Instant::FAR, |time| now + time);
+                        let deadline =
+                            link.options.handler_timeout.map_or(Instant::FAR, |time| state.now + time);
                         let id = state.requests.start(token.key(), payload.len(), deadline);
                         let flag = Flag::REQUEST.with(zip, 0);
                         let packet = Packet { flag, sequence: token.key(), code, payload };

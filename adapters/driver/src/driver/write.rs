@@ -3,7 +3,7 @@
 use core::task::{Context as Poller, Poll};
 use std::io::IoSlice;
 
-use flyrpc_core::{Instant, Loss};
+use flyrpc_core::Loss;
 
 use super::{Io, ROUNDS};
 use crate::link::{Guard, Link, State};
@@ -16,7 +16,6 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         &mut self,
         link: &'a Link,
         mut state: Guard<'a>,
-        now: Instant,
         cx: &mut Poller<'_>,
     ) -> Guard<'a> {
         if self.batch.is_empty() && state.writing {
@@ -35,6 +34,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 rounds += 1;
                 if !state.begun.is_empty() {
                     core::mem::swap(&mut self.batch, &mut state.begun);
+                    state.writing = true;
                 } else if !state.out.is_empty() {
                     core::mem::swap(&mut self.batch, &mut state.out);
                     self.batch_owed = state.owed;
@@ -48,7 +48,6 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     state.writing = false;
                     return state;
                 }
-                state.writing = true;
             }
             drop(state);
             let mut parts = [IoSlice::new(&[]); PARTS];
@@ -69,7 +68,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             state = link.lock();
             match written {
                 Poll::Pending => {
-                    self.stalled.get_or_insert(now);
+                    self.stalled.get_or_insert(state.now);
                     return state;
                 }
                 Poll::Ready(Ok(n)) if n > 0 => {
