@@ -16,16 +16,21 @@ pub trait Dialect: Sized {
     /// The small packets that the protocol sends of itself: refusals, answers to pings, cancels
     type Control: fmt::Debug;
 
-    /// The bits of a call's number that go over the wire; sequences are `1..=SEQUENCE_MASK`
-    const SEQUENCE_MASK: u32;
+    /// The bits of a call's number that go over the wire, the lowest ones; sequences are `1..=sequence_mask()`
+    fn sequence_mask(&self) -> u32;
 
     /// Reads the message that `input` starts with
     ///
-    /// The connection may hand the same input in again (it was blocked, or more has come): the answer must not change.
+    /// The connection may hand the same input in again (it was blocked, or more has come): the answer must not change
+    /// until [`taken`](Self::taken).
     ///
     /// # Errors
     /// [`Fault`]: the bytes can't be read on from here; fatal.
     fn decode<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Decoded<'i, Self>, Fault>;
+
+    /// The connection has taken what [`decode`](Self::decode) found last: the next input begins behind it
+    #[inline]
+    fn taken(&mut self) {}
 
     /// Writes a request
     ///
@@ -55,7 +60,7 @@ pub trait Dialect: Sized {
     /// # Errors
     /// The refusal; nothing was written.
     fn encode_reply<O: Sink + ?Sized>(
-        &self,
+        &mut self,
         key: Self::Key,
         reply: &Reply<'_, Self::Meta>,
         limits: &Limits,
@@ -80,11 +85,41 @@ pub trait Dialect: Sized {
     ) -> Result<usize, NoRoom>;
 
     /// The packet that answers the request of `key` with a refusal of the connection's, if there is one
-    fn reject(&self, key: Self::Key, why: Reject) -> Option<Self::Control>;
+    fn reject(&mut self, key: Self::Key, why: Reject) -> Option<Self::Control>;
+
+    /// The request of `key` will not be answered
+    #[inline]
+    fn abandon(&mut self, key: Self::Key) {
+        let _ = key;
+    }
+
+    /// Has the dialect something to send that was put together from several answers (a batch), and is complete now?
+    #[inline]
+    fn is_due(&self) -> bool {
+        false
+    }
+
+    /// Writes one of these and tells its length; `None` when there is none
+    ///
+    /// # Errors
+    /// It did not fit; nothing was written, and it stays due.
+    fn encode_due<O: Sink + ?Sized>(&mut self, limits: &Limits, out: &mut O) -> Result<Option<usize>, NoRoom> {
+        let _ = (limits, out);
+        Ok(None)
+    }
+
+    /// Bytes of answers that wait for others to be sent with
+    #[inline]
+    fn held(&self) -> usize {
+        0
+    }
 
     /// The packet that tells the peer to stop working on a request of ours, where the peer is known to understand it
     fn cancel(&self, sequence: u32) -> Option<Self::Control>;
 }
+
+/// Longest header of a frame, in bytes, where a dialect has frames with a header of lines
+pub(crate) const MAX_FRAME_HEADER: usize = 4096;
 
 /// What [`Dialect::decode`] found at the start of the input
 #[derive(Debug)]
@@ -93,6 +128,11 @@ pub enum Decoded<'i, D: Dialect> {
     NeedMore {
         /// The length that the input needs at least before more can be said, in bytes
         at_least: usize,
+    },
+    /// Bytes that mean nothing: white space, a separator, what is passed over
+    Skip {
+        /// How many of them, at least one
+        consumed: usize,
     },
     /// One message
     Message {

@@ -14,6 +14,8 @@ pub enum WireError {
     MethodTooLong,
     /// A body longer than [`Limits::max_body`](crate::Limits::max_body) is announced
     BodyTooLong,
+    /// The header of a frame can't be read (JSON-RPC: `Content-Length`)
+    BadFrame,
 }
 
 impl WireError {
@@ -23,6 +25,7 @@ impl WireError {
         match self {
             Self::MethodTooLong => "the code has no end (0x00) within its limit",
             Self::BodyTooLong => "the announced payload is longer than its limit",
+            Self::BadFrame => "the frame's header can't be read, or is longer than its limit",
         }
     }
 }
@@ -111,8 +114,11 @@ pub enum Refusal {
         /// What the peer takes, in bytes
         limit: u64,
     },
-    /// The method name or error code can't be written: it is too long, or holds a 0x00 byte
+    /// The method name or error code can't be written: it is too long, or holds what the dialect has no form for (FlyRPC: a
+    /// 0x00 byte)
     BadMethod,
+    /// The payload can't be written: it is not what the dialect carries (JSON-RPC: JSON, and parameters an array or object)
+    BadPayload,
     /// A streamed body is being sent; its remaining bytes must go first
     BodyInProgress {
         /// Bytes still to be sent
@@ -144,6 +150,9 @@ impl fmt::Display for Refusal {
                 write!(f, "the payload of {len} bytes is longer than the {limit} bytes that the peer takes")
             }
             Self::BadMethod => f.write_str("the code is too long or holds a 0x00 byte"),
+            Self::BadPayload => {
+                f.write_str("the payload is not JSON, or as parameters neither an array nor an object")
+            }
             Self::BodyInProgress { left } => {
                 write!(f, "a streamed body is being sent; {left} bytes of it must go first")
             }

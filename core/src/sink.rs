@@ -4,18 +4,18 @@ use core::fmt;
 
 /// A place for outgoing packets that reserves before it writes
 ///
-/// The core hands over one packet at a time: some header bytes, which it fills in through the slice it gets back, and
-/// a body behind them. A sink takes both or neither, so a refused packet leaves no trace: the core then spends no
-/// sequence and gives the caller's tag back.
+/// The core hands over one packet at a time: some header bytes, which it fills in through the slice it gets back, a body
+/// behind them, and what the dialect puts behind that. A sink takes all of it or nothing, so a refused packet leaves no
+/// trace: the core then spends no sequence and gives the caller's tag back.
 ///
 /// A sink may copy the body, or recognise it as a large buffer that its owner holds anyway and keep a reference, so that
-/// head and body go out in one vectored write.
+/// the parts go out in one vectored write.
 pub trait Sink {
-    /// Appends `head` bytes (their content is the caller's to fill in) and then `body`
+    /// Appends `head` bytes (their content is the caller's to fill in), then `body`, then `tail`
     ///
     /// # Errors
-    /// [`NoRoom`] when the two do not fit; nothing was appended.
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom>;
+    /// [`NoRoom`] when they do not fit; nothing was appended.
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom>;
 }
 
 /// A sink has too little room; nothing was written
@@ -40,9 +40,9 @@ impl core::error::Error for NoRoom {}
 ///
 /// let mut memory = [0; 8];
 /// let mut sink = SliceSink::new(&mut memory);
-/// sink.packet(2, b"abc").unwrap().copy_from_slice(b"> ");
+/// sink.packet(2, b"abc", b"").unwrap().copy_from_slice(b"> ");
 /// assert_eq!(sink.written(), b"> abc");
-/// assert_eq!(sink.packet(2, b"no").unwrap_err().need, 4);
+/// assert_eq!(sink.packet(2, b"no", b"").unwrap_err().need, 4);
 /// assert_eq!(sink.written(), b"> abc");
 /// ```
 #[derive(Debug)]
@@ -72,12 +72,14 @@ impl<'m> SliceSink<'m> {
 
 impl Sink for SliceSink<'_> {
     #[inline]
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
-        let need = head.saturating_add(body.len());
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let need = head.saturating_add(body.len()).saturating_add(tail.len());
         let packet =
             self.memory.get_mut(self.len..).and_then(|room| room.get_mut(..need)).ok_or(NoRoom { need })?;
-        let (header, place) = packet.split_at_mut_checked(head).ok_or(NoRoom { need })?;
+        let (header, rest) = packet.split_at_mut_checked(head).ok_or(NoRoom { need })?;
+        let (place, end) = rest.split_at_mut_checked(body.len()).ok_or(NoRoom { need })?;
         place.copy_from_slice(body);
+        end.copy_from_slice(tail);
         self.len += need;
         Ok(header)
     }
@@ -86,12 +88,14 @@ impl Sink for SliceSink<'_> {
 /// The packet is appended where it fits whole
 impl<const N: usize> Sink for heapless::Vec<u8, N> {
     #[inline]
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
-        let (start, need) = (self.len(), head.saturating_add(body.len()));
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let (start, need) = (self.len(), head.saturating_add(body.len()).saturating_add(tail.len()));
         if need > N - start {
             return Err(NoRoom { need });
         }
-        let appended = self.resize(start + head, 0).is_ok() && self.extend_from_slice(body).is_ok();
+        let appended = self.resize(start + head, 0).is_ok()
+            && self.extend_from_slice(body).is_ok()
+            && self.extend_from_slice(tail).is_ok();
         match self.get_mut(start..start + head) {
             Some(header) if appended => Ok(header),
             _ => Err(NoRoom { need }),
@@ -103,15 +107,18 @@ impl<const N: usize> Sink for heapless::Vec<u8, N> {
 #[cfg(feature = "alloc")]
 impl Sink for alloc::vec::Vec<u8> {
     #[inline]
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
         let (start, end) = (self.len(), self.len() + head);
         if head > BLANK.len() {
-            return long_head(self, head, body);
+            return long_head(self, head, body, tail);
         }
         // A copy of fixed length is two instructions; filling to a length that is not known is a call.
         self.extend_from_slice(&BLANK);
         self.truncate(end);
         self.extend_from_slice(body);
+        if !tail.is_empty() {
+            self.extend_from_slice(tail);
+        }
         Ok(self.get_mut(start..end).unwrap_or_default())
     }
 }
@@ -122,10 +129,16 @@ const BLANK: [u8; 32] = [0; 32];
 
 #[cfg(feature = "alloc")]
 #[cold]
-fn long_head<'v>(out: &'v mut alloc::vec::Vec<u8>, head: usize, body: &[u8]) -> Result<&'v mut [u8], NoRoom> {
+fn long_head<'v>(
+    out: &'v mut alloc::vec::Vec<u8>,
+    head: usize,
+    body: &[u8],
+    tail: &[u8],
+) -> Result<&'v mut [u8], NoRoom> {
     let start = out.len();
-    out.reserve(head + body.len());
+    out.reserve(head + body.len() + tail.len());
     out.resize(start + head, 0);
     out.extend_from_slice(body);
+    out.extend_from_slice(tail);
     Ok(out.get_mut(start..start + head).unwrap_or_default())
 }

@@ -123,17 +123,18 @@ pub(crate) struct OutSink<'a> {
 
 impl Sink for OutSink<'_> {
     #[inline]
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
         let Out { small, large, len, .. } = &mut *self.out;
-        *len += head + body.len();
+        *len += head + body.len() + tail.len();
         match self.keep {
             Some(kept) if body.len() >= BY_REFERENCE && core::ptr::eq(&**kept, body) => {
                 let start = small.len();
                 small.resize(start + head, 0);
                 large.push_back((start + head, kept.clone()));
-                Ok(small.get_mut(start..).unwrap_or_default())
+                small.extend_from_slice(tail);
+                Ok(small.get_mut(start..start + head).unwrap_or_default())
             }
-            _ => small.packet(head, body),
+            _ => small.packet(head, body, tail),
         }
     }
 }
@@ -159,12 +160,12 @@ mod tests {
         let large = Bytes::from(vec![7; BY_REFERENCE]);
         for step in [1, 2, 3, 1000, BY_REFERENCE, BY_REFERENCE + 1, 1 << 20] {
             let mut out = Out::default();
-            out.sink(None).packet(2, b"abc").unwrap().copy_from_slice(b"> ");
-            out.sink(Some(&large)).packet(1, &large).unwrap().copy_from_slice(b"#");
-            out.sink(Some(&large)).packet(0, &large).unwrap();
-            out.sink(Some(&large)).packet(1, b"end").unwrap().copy_from_slice(b".");
+            out.sink(None).packet(2, b"abc", b"").unwrap().copy_from_slice(b"> ");
+            out.sink(Some(&large)).packet(1, &large, b"").unwrap().copy_from_slice(b"#");
+            out.sink(Some(&large)).packet(0, &large, b"!").unwrap();
+            out.sink(Some(&large)).packet(1, b"end", b"").unwrap().copy_from_slice(b".");
             assert_eq!(out.large.len(), 2);
-            let all = [&b"> abc#"[..], &large, &large, b".end"].concat();
+            let all = [&b"> abc#"[..], &large, &large, b"!.end"].concat();
             assert_eq!(out.len(), all.len());
             let mut sent = 0;
             while sent < all.len() {

@@ -80,7 +80,9 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
 
     /// Gives up a request of the peer's without an answer; its caller runs into its timeout
     pub fn abandon(&mut self, to: ReplyToken<D>) {
-        let _ = to;
+        if self.state != State::Closed {
+            self.dialect.abandon(to.key);
+        }
         self.unanswered = self.unanswered.saturating_sub(1);
     }
 
@@ -90,7 +92,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// known to understand, unless more than four such hints wait for [`poll_transmit`](Self::poll_transmit); the
     /// connection and all other calls are left alone (P7).
     pub fn cancel(&mut self, call: CallId) -> Option<S::Tag> {
-        let sequence = call.0 & D::SEQUENCE_MASK;
+        let sequence = call.0 & self.dialect.sequence_mask();
         let index = self.slots.index_of(sequence);
         let (now, quarantine) = (self.now, self.limits.get_quarantine());
         let slot = self.slots.slots_mut().get_mut(index)?;
@@ -135,7 +137,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let Some(left) = self.sending.checked_sub(bytes.len() as u64) else {
             return Err(Refusal::BodyTooLong { left: self.sending });
         };
-        out.packet(0, bytes)?;
+        out.packet(0, bytes, &[])?;
         self.sending = left;
         Ok(left)
     }
@@ -185,7 +187,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             Ok(free) => free,
             Err(why) => return Err(Refused::new(why, tag)),
         };
-        match encode(&self.dialect, number & D::SEQUENCE_MASK, &self.limits) {
+        match encode(&self.dialect, number & self.dialect.sequence_mask(), &self.limits) {
             Ok(()) => Ok(self.occupy(number, index, owner(tag), deadline)),
             Err(why) => Err(Refused::new(why, tag)),
         }
@@ -196,15 +198,16 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     fn free_slot(&mut self) -> Result<(u32, usize), Refusal> {
         self.check_open()?;
         let in_flight = self.in_flight;
-        let limit = self.limits.get_max_in_flight().min(D::SEQUENCE_MASK);
+        let mask = self.dialect.sequence_mask();
+        let limit = self.limits.get_max_in_flight().min(mask);
         if !self.slots.make_room(in_flight, limit) {
             return Err(Refusal::TooManyInFlight { in_flight });
         }
         let mut number = self.next_number;
         // Every sequence once, where there are few of them; else as many as FlyRPC has.
-        let mut left = D::SEQUENCE_MASK.min(0xffff) + 1;
+        let mut left = mask.min(0xffff) + 1;
         while left > 0 {
-            let sequence = number & D::SEQUENCE_MASK;
+            let sequence = number & mask;
             let index = self.slots.index_of(sequence);
             let mut step = 1;
             if sequence != 0 && self.slots.slots().get(index).is_some_and(Slot::is_free) {

@@ -36,13 +36,20 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
         match self.dialect.decode(input, &self.limits) {
             Ok(Decoded::Message { consumed, message }) => {
-                let what = self.handle_message(message);
-                if matches!(what, What::Blocked) {
+                if self.must_wait(&message) {
                     return Ok(self.blocked());
                 }
+                self.dialect.taken();
+                let what = self.handle_message(message);
                 self.position += consumed as u64;
                 self.partial = false;
                 Ok(Step { consumed, what })
+            }
+            Ok(Decoded::Skip { consumed }) => {
+                self.dialect.taken();
+                self.position += consumed as u64;
+                self.partial = false;
+                Ok(Step { consumed, what: What::Handled })
             }
             Ok(Decoded::NeedMore { at_least }) => {
                 self.partial = !input.is_empty();
@@ -65,7 +72,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         self.input_ended = true;
         self.end = if self.partial || self.receiving > 0 { End::CutShort } else { End::PeerClosed };
         self.receiving = 0;
-        if self.unanswered == 0 && self.sending == 0 && self.controls.is_empty() {
+        if self.unanswered == 0 && self.sending == 0 && self.controls.is_empty() && !self.dialect.is_due() {
             self.shut(self.end);
         } else {
             self.state = State::Draining;
@@ -92,6 +99,15 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     const fn blocked<'i>(&mut self) -> Step<'i, D, S::Tag> {
         self.partial = false;
         Step { consumed: 0, what: What::Blocked }
+    }
+
+    /// Must the message stay in the input until a reply was given?
+    #[inline]
+    fn must_wait(&self, message: &Message<'_, D>) -> bool {
+        matches!(message, Message::Request { .. })
+            && self.unanswered >= self.limits.get_max_unanswered()
+            && self.limits.get_overload() == Overload::Wait
+            && self.state != State::Draining
     }
 
     #[inline]
@@ -133,9 +149,6 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let reject = if self.state == State::Draining {
             Reject::Draining
         } else if self.unanswered >= self.limits.get_max_unanswered() {
-            if self.limits.get_overload() == Overload::Wait {
-                return What::Blocked;
-            }
             Reject::Busy
         } else if self.refuses(body) {
             Reject::TooLarge
@@ -147,7 +160,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             return What::Incoming(Incoming::Request { method, body, meta, token });
         };
         self.stats.rejected = self.stats.rejected.wrapping_add(1);
-        self.queue(self.dialect.reject(key, reject));
+        let refusal = self.dialect.reject(key, reject);
+        self.queue(refusal);
         self.skip(body)
     }
 
@@ -163,7 +177,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let Some(slot) = self.slots.slots_mut().get_mut(index) else {
             return self.handle_stray_reply(sequence, body);
         };
-        if !slot.waits_for(sequence, D::SEQUENCE_MASK) || slot.deadline() <= self.now {
+        if !slot.waits_for(sequence, self.dialect.sequence_mask()) || slot.deadline() <= self.now {
             return self.handle_stray_reply(sequence, body);
         }
         let call = CallId(slot.number);
@@ -199,7 +213,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         // Its time may be up without its owner having been told yet.
         let index = self.slots.index_of(sequence);
         let slot = self.slots.slots().get(index);
-        let overdue = slot.is_some_and(|slot| slot.waits_for(sequence, D::SEQUENCE_MASK));
+        let overdue = slot.is_some_and(|slot| slot.waits_for(sequence, self.dialect.sequence_mask()));
         let count = if overdue || self.rests.answered(sequence, self.now, self.limits.get_quarantine()) {
             &mut self.stats.late_replies
         } else {

@@ -31,6 +31,7 @@ pub use rest::{Resting, Rests};
 pub use slots::Table;
 pub use slots::{FAN_OUT, Slot, Slots};
 
+use crate::dialect::MAX_FRAME_HEADER;
 use crate::{Dialect, Fault, Instant, Limits, ProtocolError, WireError};
 use deadlines::Deadlines;
 
@@ -281,7 +282,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         if self.input_ended {
             return;
         }
-        if let Some(control) = self.dialect.cancel(call.0 & D::SEQUENCE_MASK) {
+        if let Some(control) = self.dialect.cancel(call.0 & self.dialect.sequence_mask()) {
             // A full queue loses the hint and nothing else: the peer's answer is dropped as late.
             let _ = self.controls.push(control);
         }
@@ -295,6 +296,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             && self.sending == 0
             && (self.receiving == 0 || self.skipping)
             && self.controls.is_empty()
+            && !self.dialect.is_due()
     }
 
     const fn reason(&self) -> CloseReason {
@@ -313,6 +315,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let limit = match fault.what {
             WireError::MethodTooLong => self.limits.get_max_method() as u64,
             WireError::BodyTooLong => self.limits.get_max_body(),
+            WireError::BadFrame => MAX_FRAME_HEADER as u64,
         };
         ProtocolError { what: fault.what, offset: self.position.saturating_add(fault.at as u64), limit }
     }

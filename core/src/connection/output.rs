@@ -14,7 +14,9 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     /// owner that only watches this method never stalls (P19). Changes with every other method that is not a getter.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let packet_due = !self.controls.is_empty() && self.sending == 0;
+        let packet_due = (!self.controls.is_empty() || self.dialect.is_due())
+            && self.sending == 0
+            && self.state != State::Closed;
         let event_due = match self.state {
             State::Closed => !self.told,
             State::Open | State::Draining => self.is_drained() || (self.input_ended && self.in_flight > 0),
@@ -28,16 +30,19 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         (next != Instant::FAR).then_some(next)
     }
 
-    /// Writes the next small packet of the dialect's own (a refusal, an answer to a ping, a cancel), if there is one
+    /// Writes the next packet of the dialect's own (a refusal, an answer to a ping, a cancel, a batch of answers that has
+    /// become complete), if there is one
     ///
     /// # Errors
-    /// [`NoRoom`]: the packet stays queued; nothing was written. A sink of 64 bytes takes each of them; while the transport
+    /// [`NoRoom`]: the packet stays queued; nothing was written. A sink of 64 bytes takes each of FlyRPC's; while the transport
     /// takes nothing, wait for that and not for [`poll_timeout`](Self::poll_timeout), which says "at once".
     pub fn poll_transmit<O: Sink + ?Sized>(&mut self, out: &mut O) -> Result<Option<Transmit>, NoRoom> {
-        if self.sending > 0 {
+        if self.sending > 0 || self.state == State::Closed {
             return Ok(None);
         }
-        let Some(control) = self.controls.first() else { return Ok(None) };
+        let Some(control) = self.controls.first() else {
+            return Ok(self.dialect.encode_due(&self.limits, out)?.map(|len| Transmit { len }));
+        };
         let len = self.dialect.encode_control(control, &self.limits, out)?;
         self.controls.remove(0);
         Ok(Some(Transmit { len }))
@@ -71,7 +76,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let slot = self.slots.slots_mut().get_mut(index)?;
         let call = CallId(slot.number);
         let tag = slot.take()?;
-        self.rests.add(call.0 & D::SEQUENCE_MASK, self.now, self.limits.get_quarantine());
+        self.rests.add(call.0 & self.dialect.sequence_mask(), self.now, self.limits.get_quarantine());
         self.ended_one();
         self.stats.timed_out = self.stats.timed_out.wrapping_add(1);
         self.tell_given_up(call);

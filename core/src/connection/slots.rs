@@ -1,10 +1,10 @@
 //! The table of calls in flight: where each call's tag and deadline live
 //!
-//! A call has a *number*, counted up for the life of the connection. Its low bits, [`Dialect::SEQUENCE_MASK`], are the
+//! A call has a *number*, counted up for the life of the connection. Its low bits, [`Dialect::sequence_mask`], are the
 //! *sequence* that goes over the wire, and the sequence alone decides the slot (`sequence % slots`), so a reply finds
 //! its call in one step.
 //!
-//! [`Dialect::SEQUENCE_MASK`]: crate::Dialect::SEQUENCE_MASK
+//! [`Dialect::sequence_mask`]: crate::Dialect::sequence_mask
 
 #[cfg(feature = "alloc")]
 use super::rest::Bits;

@@ -158,7 +158,10 @@ impl Dialect for Fly {
     type Meta = Zip;
     type Control = Control;
 
-    const SEQUENCE_MASK: u32 = 0xffff;
+    #[inline(always)]
+    fn sequence_mask(&self) -> u32 {
+        0xffff
+    }
 
     #[inline(always)]
     fn decode<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
@@ -203,7 +206,7 @@ impl Dialect for Fly {
 
     #[inline]
     fn encode_reply<O: Sink + ?Sized>(
-        &self,
+        &mut self,
         key: u16,
         reply: &Reply<'_, Zip>,
         limits: &Limits,
@@ -221,7 +224,7 @@ impl Dialect for Fly {
         self.check_length(len as u64)?;
         let flag = Flag::REQUEST.with(Zip::NONE, len as u64);
         let head = 4 + codes::PING.len() + flag.length_width();
-        let packet = out.packet(head.saturating_add(len), &[])?;
+        let packet = out.packet(head.saturating_add(len), &[], &[])?;
         let Some((head, payload)) = packet.split_at_mut_checked(head) else { return Ok(()) };
         write_head(head, flag, sequence as u16, codes::PING.as_bytes(), len as u64);
         // Any bytes do; the alphabet is easy to see in a capture, as in ping(8).
@@ -256,7 +259,7 @@ impl Dialect for Fly {
         Ok(4 + code.len() + flag.length_width() + payload.len())
     }
 
-    fn reject(&self, sequence: u16, why: Reject) -> Option<Control> {
+    fn reject(&mut self, sequence: u16, why: Reject) -> Option<Control> {
         let code = match why {
             Reject::Busy => OwnCode::Busy,
             Reject::Draining => OwnCode::Draining,

@@ -268,7 +268,7 @@ pub fn encode_head<O: Sink + ?Sized>(
     out: &mut O,
 ) -> Result<(), NoRoom> {
     let width = flag.length_width();
-    let head = out.packet(4 + code.len() + width, body)?;
+    let head = out.packet(4 + code.len() + width, body, &[])?;
     write_head(head, flag, sequence, code, payload_len);
     Ok(())
 }

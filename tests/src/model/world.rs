@@ -211,12 +211,12 @@ struct Room<'v> {
 }
 
 impl Sink for Room<'_> {
-    fn packet(&mut self, head: usize, body: &[u8]) -> Result<&mut [u8], NoRoom> {
-        let need = head + body.len();
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let need = head + body.len() + tail.len();
         if self.bytes.len() + need > self.room {
             return Err(NoRoom { need });
         }
-        self.bytes.packet(head, body)
+        self.bytes.packet(head, body, tail)
     }
 }
 
