@@ -154,7 +154,7 @@ async fn run(agents: State<Agents>, Json(order): Json<Order>) -> Result<Json<Vec
 
 fn explain(error: &Error) -> String {
     // Agents put text there.
-    if let Error::Remote(RemoteError { code, details }) = error
+    if let Error::Remote(RemoteError { code, details, .. }) = error
         && !details.is_empty()
     {
         return format!("{code}: {}", String::from_utf8_lossy(details));

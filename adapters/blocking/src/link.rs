@@ -112,6 +112,7 @@ impl Link {
             info: Info {
                 id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
                 remote: stream.remote(),
+                protocol: flyrpc_driver::Protocol::FlyRpc,
                 session: Session::new(),
                 shared: router.shared(),
             },

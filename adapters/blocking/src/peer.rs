@@ -372,7 +372,11 @@ impl PendingCall {
     /// [`Error`]; a response with a code is [`Error::Remote`], one that does not decode [`Error::UnreadableReply`].
     pub fn wait_as<T: Answer>(self) -> Result<T, Error> {
         let Response { code, payload } = self.response()?;
-        T::from_answer(code, payload)
+        T::from_answer(if code.is_empty() {
+            Ok(payload)
+        } else {
+            Err(flyrpc_driver::RemoteError::new(code).details(payload))
+        })
     }
 
     /// Waits for the answer as it comes

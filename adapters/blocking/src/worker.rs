@@ -349,7 +349,7 @@ fn answer(link: &Arc<Link>, packet: Packet, token: ReplyToken<Fly>, id: RequestI
             Ok(packed) => Reply::ok(packed.payload).meta(packed.zip),
             Err(_) => Reply::error(codes::TOO_LARGE, b""),
         },
-        Err(RemoteError { code, details }) => Reply::error(code, details),
+        Err(RemoteError { code, details, .. }) => Reply::error(code, details),
     };
     if let Err(refused) = state.conn.reply(token, reply, &mut state.out) {
         // The caller is told why it gets nothing else: a code that can't be sent, or an answer longer than it takes.

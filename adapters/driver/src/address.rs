@@ -1,11 +1,13 @@
-//! Where a server listens
+//! Where a server listens, or a client connects to, and what is spoken there
 
 use core::fmt;
 use core::net::SocketAddr;
 use core::str::FromStr;
 use std::path::PathBuf;
 
-/// Where a server listens, or a client connects to
+use crate::Protocol;
+
+/// Where bytes go to and come from
 ///
 /// ```
 /// use flyrpc_driver::Address;
@@ -23,6 +25,57 @@ pub enum Address {
     Tcp(String),
     /// Path of a Unix socket
     Unix(PathBuf),
+    /// This program's own standard input and output: one connection
+    Stdio,
+    /// Standard input and output of a program that is started: its name and arguments, with blanks between them
+    Command(String),
+}
+
+/// What carries messages: the address's bytes as they are, or a protocol on top of them
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Carrier {
+    /// The bytes as they are
+    #[default]
+    Stream,
+    /// WebSocket; needs feature `ws`
+    WebSocket,
+    /// HTTP POST; needs feature `http`
+    Http,
+    /// The bytes, behind the `CONNECT` handshake of Go's net/rpc; needs feature `http`
+    HttpConnect,
+}
+
+/// All that an address in text says: `[jsonrpc+][ws://]host:port[/path]`
+///
+/// | text | what |
+/// |---|---|
+/// | `host:port`, `tcp://host:port`, `unix:/path` | a socket; what is spoken is the server's or client's option, FlyRPC by default |
+/// | `fly+…` | FlyRPC, over `tcp://`, `unix:` or `stdio:` |
+/// | `jsonrpc+…` | JSON-RPC 2.0, over any of these and |
+/// | `ws://host:port/path` | WebSocket, with feature `ws`; a server takes any path |
+/// | `http://host:port/path` | HTTP POST, with feature `http`; a server takes any path, and `CONNECT` and WebSocket as well |
+/// | `connect://host:port/path` | net/rpc's HTTP `CONNECT`, with feature `http`; `/_goRPC_` by default |
+/// | `stdio:command and arguments` | a program that a client starts; nothing behind `stdio:` is the program itself, for servers |
+///
+/// ```
+/// use flyrpc_driver::{Carrier, Endpoint, Protocol};
+///
+/// let endpoint: Endpoint = "jsonrpc+ws://localhost:8080/rpc".parse()?;
+/// assert_eq!((endpoint.protocol, endpoint.carrier), (Some(Protocol::JsonRpc), Carrier::WebSocket));
+/// assert_eq!(endpoint.path, "/rpc");
+/// # Ok::<(), flyrpc_driver::BadAddress>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// What is spoken, where the text says it
+    pub protocol: Option<Protocol>,
+    /// What carries it
+    pub carrier: Carrier,
+    /// Where to
+    pub address: Address,
+    /// Path of a WebSocket or HTTP server; empty for others
+    pub path: String,
 }
 
 /// A text that is no address
@@ -35,7 +88,8 @@ pub struct BadAddress {
 impl fmt::Display for BadAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { text, why } = self;
-        write!(f, "'{text}' is no address: {why}; use host:port, tcp://host:port or unix:/path")
+        write!(f, "'{text}' is no address: {why}; use host:port, tcp://host:port or unix:/path, ")?;
+        f.write_str("with jsonrpc+ in front also ws://, http://, connect:// or stdio:")
     }
 }
 
@@ -60,6 +114,10 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             };
         }
+        if let Some(command) = text.strip_prefix("stdio:") {
+            let command = command.trim();
+            return Ok(if command.is_empty() { Self::Stdio } else { Self::Command(command.to_owned()) });
+        }
         let rest = text.strip_prefix("tcp://").unwrap_or(text);
         if rest.contains("://") {
             return Err(bad("the scheme is unknown"));
@@ -75,6 +133,54 @@ impl FromStr for Address {
     }
 }
 
+impl FromStr for Endpoint {
+    type Err = BadAddress;
+
+    fn from_str(text: &str) -> Result<Self, BadAddress> {
+        let bad = |why| BadAddress { text: text.to_owned(), why };
+        let (protocol, rest) = if let Some(rest) = text.strip_prefix("jsonrpc+") {
+            (Some(Protocol::JsonRpc), rest)
+        } else if let Some(rest) = text.strip_prefix("fly+") {
+            (Some(Protocol::FlyRpc), rest)
+        } else {
+            (None, text)
+        };
+        let carriers = [
+            ("ws://", Carrier::WebSocket, "/"),
+            ("http://", Carrier::Http, "/"),
+            ("connect://", Carrier::HttpConnect, "/_goRPC_"),
+        ];
+        for (scheme, carrier, default_path) in carriers {
+            let Some(rest) = rest.strip_prefix(scheme) else { continue };
+            let (host, path) = match rest.find(['/', '?']) {
+                Some(at) => rest.split_at(at),
+                None => (rest, default_path),
+            };
+            if path.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+                return Err(bad("the path holds a blank or a control character"));
+            }
+            // As everywhere on the web.
+            let has_port = host.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+            let host = if has_port { host.to_owned() } else { format!("{host}:80") };
+            let slash = if path.starts_with('/') { "" } else { "/" };
+            let address = host.parse().map_err(|error: BadAddress| bad(error.why))?;
+            return Ok(Self { protocol, carrier, address, path: format!("{slash}{path}") });
+        }
+        if rest.starts_with("wss://") || rest.starts_with("https://") {
+            return Err(bad("TLS is not spoken yet"));
+        }
+        let address = rest.parse().map_err(|error: BadAddress| bad(error.why))?;
+        Ok(Self { protocol, carrier: Carrier::Stream, address, path: String::new() })
+    }
+}
+
+impl Endpoint {
+    /// The error that names it
+    pub(crate) fn bad(&self, why: &'static str) -> BadAddress {
+        BadAddress { text: self.to_string(), why }
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address.to_string())
@@ -87,6 +193,79 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Stdio => f.write_str("stdio:"),
+            Self::Command(command) => write!(f, "stdio:{command}"),
+        }
+    }
+}
+
+/// As [`FromStr`] reads it
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Some(Protocol::JsonRpc) => f.write_str("jsonrpc+")?,
+            Some(Protocol::FlyRpc) => f.write_str("fly+")?,
+            None => {}
+        }
+        match (self.carrier, &self.address) {
+            (Carrier::Stream, Address::Tcp(_)) if self.protocol.is_some() => f.write_str("tcp://")?,
+            (Carrier::Stream, _) => {}
+            (Carrier::WebSocket, _) => f.write_str("ws://")?,
+            (Carrier::Http, _) => f.write_str("http://")?,
+            (Carrier::HttpConnect, _) => f.write_str("connect://")?,
+        }
+        write!(f, "{}{}", self.address, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        for text in [
+            "127.0.0.1:7000",
+            "[::1]:7000",
+            "unix:/run/fly.sock",
+            "stdio:",
+            "fly+tcp://localhost:7000",
+            "jsonrpc+tcp://localhost:7000",
+            "jsonrpc+unix:/run/json.sock",
+            "jsonrpc+ws://localhost:8080/",
+            "jsonrpc+ws://[::1]:8080/a/b?c=d",
+            "jsonrpc+http://localhost:80/rpc",
+            "jsonrpc+connect://localhost:1234/_goRPC_",
+            "jsonrpc+stdio:clangd --log=error",
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_can_be_left_out_is_filled_in() {
+        let written = |text: &str| text.parse::<Endpoint>().unwrap().to_string();
+        assert_eq!(written("tcp://a:1"), "a:1");
+        assert_eq!(written("jsonrpc+a:1"), "jsonrpc+tcp://a:1");
+        assert_eq!(written("jsonrpc+ws://a"), "jsonrpc+ws://a:80/");
+        assert_eq!(written("jsonrpc+ws://[::1]"), "jsonrpc+ws://[::1]:80/");
+        assert_eq!(written("jsonrpc+http://a?x"), "jsonrpc+http://a:80/?x");
+        assert_eq!(written("jsonrpc+connect://a:1"), "jsonrpc+connect://a:1/_goRPC_");
+    }
+
+    #[test]
+    fn bad_ones_say_what_is_wrong() {
+        for (text, why) in [
+            ("jsonrpc+wss://a:1/", "TLS"),
+            ("jsonrpc+ftp://a:1/", "scheme"),
+            ("jsonrpc+ws://a:x/", "number"),
+            ("jsonrpc+http://:80/", "host"),
+            ("jsonrpc+http://a:80/ b", "blank"),
+            ("jsonrpc+unix:", "path"),
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(text), "{error}");
         }
     }
 }

@@ -5,18 +5,15 @@
 
 use core::task::{Poll, Waker};
 
-use bytes::Bytes;
 use flyrpc_core::CallId;
 
-use crate::Error;
+use crate::{Error, Outcome};
 
 /// What became of a call or ping
 #[derive(Debug)]
 pub(crate) enum Done {
-    /// An answer without a code
-    Success(Bytes),
-    /// An answer as it came: code and payload
-    Answer(String, Bytes),
+    /// An answer: the payload, or the error
+    Answer(Outcome),
     /// A ping came back with this many bytes
     Pong(u64),
     Failed(Error),

@@ -1,17 +1,15 @@
 //! Dialling in
 
-use core::future::{Future, poll_fn};
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::pin::pin;
-use core::task::Poll;
 use core::time::Duration;
 use std::io;
 
+use crate::door::{self, within};
 use crate::hub::Hub;
 use crate::options::{Options, common_options};
-use crate::runtime::{Runtime, Timer, Transport};
-use crate::{Address, Peer, Router};
+use crate::runtime::{Runtime, Transport};
+use crate::{Endpoint, Peer, Router};
 
 /// A client to be: what it answers, and its limits
 ///
@@ -40,7 +38,7 @@ impl<R: Runtime> Client<R> {
 
     common_options!();
 
-    /// Connects to `host:port`, `tcp://host:port` or `unix:/path`; gives up after 10 s
+    /// Connects to `host:port`, `tcp://host:port` or `unix:/path`, and whatever else [`Endpoint`] says; gives up after 10 s
     ///
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
@@ -53,26 +51,18 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
     pub async fn connect_within(self, address: impl ToString, timeout: Duration) -> io::Result<Connected> {
-        let address: Address = address.to_string().parse()?;
-        let connected = {
-            let mut connecting = pin!(R::connect(&address));
-            let mut timer = R::timer();
-            timer.set(timeout);
-            poll_fn(|cx| match connecting.as_mut().poll(cx) {
-                Poll::Pending if timer.poll_expired(cx).is_ready() => {
-                    Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
-                }
-                polled @ (Poll::Ready(_) | Poll::Pending) => polled,
-            })
-            .await?
-        };
-        Ok(self.attach(connected))
+        let endpoint: Endpoint = address.to_string().parse()?;
+        let dialect = self.options.dialect(&endpoint)?;
+        let hub = Hub::new(self.router, self.options, usize::MAX);
+        let peer = within::<R, _>(timeout, door::connect::<R>(&hub, dialect, &endpoint)).await??;
+        Ok(Connected { peer })
     }
 
-    /// Speaks over a stream that is connected already
+    /// Speaks over a stream that is connected already: FlyRPC, or JSON-RPC after [`json_rpc`](Self::json_rpc)
     pub fn attach<T: Transport>(self, transport: T) -> Connected {
+        let dialect = self.options.dialect_of_streams();
         let hub = Hub::new(self.router, self.options, usize::MAX);
-        Connected { peer: hub.open::<R, T>(transport) }
+        Connected { peer: hub.open::<R, T>(transport, dialect) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::watchers::Watch;
-use crate::{Extensions, Session};
+use crate::{Extensions, Protocol, Session};
 
 /// A connection's number, unlike that of any other in this process
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -34,6 +34,8 @@ pub struct Info {
     pub id: ConnectionId,
     /// The other end: `127.0.0.1:4711`, `unix`, `memory`
     pub remote: String,
+    /// What it speaks
+    pub protocol: Protocol,
     /// Its own data
     pub session: Session,
     /// The router's data
@@ -95,6 +97,12 @@ impl<P: Caller> Context<P> {
     #[must_use]
     pub fn remote(&self) -> &str {
         &self.peer.info().remote
+    }
+
+    /// What the connection speaks
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.peer.info().protocol
     }
 
     /// Which request it is

@@ -15,10 +15,10 @@ use core::task::{Context as Poller, Poll, Waker};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flyrpc_core::fly::Fly;
 use flyrpc_core::fly::zip::Unzip;
 use flyrpc_core::{CloseReason, Instant, Loss, ReplyToken};
 
+use crate::dialect::AnyDialect;
 use crate::inbox::Inbox;
 use crate::link::{Guard, Link, State};
 use crate::out::Out;
@@ -97,9 +97,9 @@ enum Ending {
 
 /// What a packet wants to be done outside the lock, and then what came of it
 enum Item {
-    Request(Packet, ReplyToken<Fly>, RequestId, Instant),
+    Request(Packet, ReplyToken<AnyDialect>, RequestId, Instant),
     Message(Packet),
-    Answer(ReplyToken<Fly>, RequestId, Outcome),
+    Answer(ReplyToken<AnyDialect>, RequestId, Outcome),
     Nothing,
 }
 

@@ -151,16 +151,39 @@ impl core::error::Error for FormatError {}
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteError {
-    /// What went wrong, as a word; must not be empty or hold a 0x00, and then is sent as `ERROR`
+    /// What went wrong, as a word; must not be empty or hold a 0x00, and then is sent as `ERROR`. JSON-RPC: the message
     pub code: String,
-    /// Anything more, in whatever form both ends agree on; Go peers neither send nor show it
+    /// JSON-RPC: the code, -32001 where none is given. FlyRPC has none, and does not send it
+    pub number: Option<i64>,
+    /// Anything more, in whatever form both ends agree on; Go FlyRPC peers neither send nor show it. JSON-RPC: the data, as
+    /// it is if it is JSON, else as a string
     pub details: Vec<u8>,
 }
 
 impl RemoteError {
     /// An error without details
     pub fn new(code: impl Into<String>) -> Self {
-        Self { code: code.into(), details: Vec::new() }
+        Self { code: code.into(), number: None, details: Vec::new() }
+    }
+
+    /// The same with a number: the code of a JSON-RPC error, which `code` then is the message of
+    #[must_use]
+    pub const fn number(mut self, number: i64) -> Self {
+        self.number = Some(number);
+        self
+    }
+
+    /// Is this the error that one of [`codes`](crate::codes) stands for, in whichever protocol it came?
+    ///
+    /// ```
+    /// use flyrpc_driver::{RemoteError, codes};
+    ///
+    /// assert!(RemoteError::new("NOT_FOUND").is(codes::NOT_FOUND));
+    /// assert!(RemoteError::new("Method not found").number(-32601).is(codes::NOT_FOUND));
+    /// ```
+    #[must_use]
+    pub fn is(&self, code: &str) -> bool {
+        self.code == code || self.number.is_some_and(|number| crate::dialect::is_number_of(number, code))
     }
 
     /// The same with details
@@ -192,6 +215,9 @@ impl RemoteError {
 /// The details are counted, not shown (P22)
 impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(number) = self.number {
+            write!(f, "{number} ")?;
+        }
         match self.details.len() {
             0 => f.write_str(&self.code),
             len => write!(f, "{} ({len} bytes of details)", self.code),

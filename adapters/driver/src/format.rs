@@ -116,12 +116,15 @@ impl Decode for String {
     }
 }
 
-/// Nothing: an empty payload
+/// Nothing: an empty payload, or JSON's `null`
 impl Decode for () {
     fn decode(payload: &Bytes) -> Result<Self, FormatError> {
-        match payload.len() {
-            0 => Ok(()),
-            len => Err(FormatError::reading::<Self>("empty", format_args!("{len} bytes came"))),
+        match payload[..] {
+            [] | [b'n', b'u', b'l', b'l'] => Ok(()),
+            _ => {
+                let len = payload.len();
+                Err(FormatError::reading::<Self>("empty", format_args!("{len} bytes came")))
+            }
         }
     }
 }

@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::dialect::AnyDialect;
 use crate::driver::Driver;
 use crate::link::Link;
 use crate::options::Options;
 use crate::runtime::{Runtime, Transport};
-use crate::watchers::Watchers;
+use crate::watchers::{Watch, Watchers};
 use crate::{ConnectionId, Info, Payload, Peer, Router, Session};
 
 /// Who is connected, and how connections are made
@@ -28,10 +29,12 @@ pub(crate) struct Hub {
 #[derive(Debug, Default)]
 pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
+    /// Those that are not connections yet (a handshake is under way), or carry some (HTTP)
+    pub(crate) guests: usize,
     /// No connection is taken any more
     pub(crate) stopped: bool,
-    /// The listening socket is open
-    pub(crate) listening: bool,
+    /// Listening sockets that are open
+    pub(crate) listening: usize,
     /// Whom to tell when a connection has ended, or when it stops
     pub(crate) watchers: Watchers,
 }
@@ -54,12 +57,37 @@ impl Hub {
     }
 
     /// Takes a connection, unless there are as many as may be, or it is the end
-    pub(crate) fn take<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Option<Peer> {
-        let may_enter = |state: &HubState| !state.stopped && state.peers.len() < self.max_connections;
-        if !may_enter(&self.lock()) {
+    pub(crate) fn take<R: Runtime, T: Transport>(
+        self: &Arc<Self>,
+        transport: T,
+        dialect: AnyDialect,
+    ) -> Option<Peer> {
+        if !self.may_enter(&self.lock()) {
             return None;
         }
-        let peer = self.link::<R, T>(&transport);
+        self.enter::<R, T>(transport, dialect, |state| self.may_enter(state))
+    }
+
+    fn may_enter(&self, state: &HubState) -> bool {
+        !state.stopped && state.peers.len() + state.guests < self.max_connections
+    }
+
+    /// Takes the connection of a guest, which has been counted
+    pub(crate) fn take_guest<R: Runtime, T: Transport>(
+        self: &Arc<Self>,
+        transport: T,
+        dialect: AnyDialect,
+    ) -> Option<Peer> {
+        self.enter::<R, T>(transport, dialect, |state| !state.stopped)
+    }
+
+    fn enter<R: Runtime, T: Transport>(
+        self: &Arc<Self>,
+        transport: T,
+        dialect: AnyDialect,
+        may_enter: impl FnOnce(&HubState) -> bool,
+    ) -> Option<Peer> {
+        let peer = self.link::<R, T>(&transport, dialect);
         {
             // Who stops the server closes those who are in the list, so nobody enters behind that.
             let mut state = self.lock();
@@ -73,21 +101,26 @@ impl Hub {
     }
 
     /// Takes a connection in any case and lets the runtime drive it
-    pub(crate) fn open<R: Runtime, T: Transport>(self: &Arc<Self>, transport: T) -> Peer {
-        let peer = self.link::<R, T>(&transport);
+    pub(crate) fn open<R: Runtime, T: Transport>(
+        self: &Arc<Self>,
+        transport: T,
+        dialect: AnyDialect,
+    ) -> Peer {
+        let peer = self.link::<R, T>(&transport, dialect);
         self.lock().peers.insert(peer.id(), peer.clone());
         self.start::<R, T>(&peer, transport);
         peer
     }
 
-    fn link<R: Runtime, T: Transport>(self: &Arc<Self>, transport: &T) -> Peer {
+    fn link<R: Runtime, T: Transport>(self: &Arc<Self>, transport: &T, dialect: AnyDialect) -> Peer {
         let info = Info {
             id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             remote: transport.remote(),
+            protocol: dialect.protocol(),
             session: Session::default(),
             shared: self.router.shared(),
         };
-        Peer { link: Link::new(info, self, R::spawn, R::error_code, R::now, transport.writer()) }
+        Peer { link: Link::new(info, dialect, self, R::spawn, R::error_code, R::now, transport.writer()) }
     }
 
     fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T) {
@@ -126,12 +159,41 @@ impl Hub {
 
     /// A socket listens from now on, until what this returns is dropped
     pub(crate) fn listen(self: &Arc<Self>) -> Listening {
-        self.lock().listening = true;
+        self.lock().listening += 1;
         Listening { hub: Arc::clone(self) }
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.lock().peers.len() >= self.max_connections
+        let state = self.lock();
+        state.peers.len() + state.guests >= self.max_connections
+    }
+
+    /// Counts a guest, unless there are as many as may be, or it is the end
+    pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
+        let mut state = self.lock();
+        if !self.may_enter(&state) {
+            return None;
+        }
+        state.guests += 1;
+        drop(state);
+        Some(Guest { hub: Arc::clone(self) })
+    }
+
+    /// Waits until no connection is taken any more
+    pub(crate) async fn stopping(&self) {
+        let poll = |cx: &mut Context<'_>| {
+            let mut state = self.lock();
+            if state.stopped {
+                return Poll::Ready(());
+            }
+            state.watchers.add(cx.waker());
+            Poll::Pending
+        };
+        let forget = |waker: &Waker| {
+            let forgotten = self.lock().watchers.forget(waker);
+            forgotten.into_iter().for_each(Waker::wake);
+        };
+        Watch::new(poll, forget).await;
     }
 }
 
@@ -165,6 +227,17 @@ impl Drop for Entry {
     }
 }
 
+/// A guest's place
+pub(crate) struct Guest {
+    hub: Arc<Hub>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.hub.change(|state| state.guests -= 1);
+    }
+}
+
 /// The listening socket's place, dropped after the socket itself
 pub(crate) struct Listening {
     hub: Arc<Hub>,
@@ -172,7 +245,7 @@ pub(crate) struct Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.hub.change(|state| state.listening = false);
+        self.hub.change(|state| state.listening -= 1);
     }
 }
 

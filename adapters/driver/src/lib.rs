@@ -169,6 +169,9 @@ mod calls;
 mod client;
 mod clock;
 mod context;
+#[doc(hidden)]
+pub mod dialect;
+mod door;
 mod driver;
 mod error;
 mod extensions;
@@ -194,13 +197,15 @@ mod sync;
 mod tower;
 mod watchers;
 
-pub use address::{Address, BadAddress};
+pub use address::{Address, BadAddress, Carrier, Endpoint};
 pub use client::{Client, Connected};
 pub use context::{Caller, ConnectionId, Context, Info, RequestId};
+pub use dialect::Protocol;
 pub use error::{Error, FormatError, RemoteError, UnreadableReply};
 pub use extensions::{Extensions, Session};
 pub use flyrpc_core::fly::zip::{ZipError, ZipMode};
 pub use flyrpc_core::fly::{Capabilities, Flag, RawPacket, codes};
+pub use flyrpc_core::jsonrpc::{Framing, JsonRpc};
 pub use flyrpc_core::{
     BadReply, CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats, WireError,
 };

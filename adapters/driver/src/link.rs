@@ -12,14 +12,14 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
-use flyrpc_core::fly::zip::{Packed, ZipMode, Zipper};
-use flyrpc_core::fly::{Capabilities, Fly, RawPacket, Zip, codes};
+use flyrpc_core::fly::{Capabilities, RawPacket, codes};
 use flyrpc_core::{
-    Call, CallId, CloseReason, Connection, Event, Instant, Refusal, Reply, ReplyToken, State as Stage, Table,
+    Call, CallId, CloseReason, Connection, Event, Instant, Refusal, ReplyToken, State as Stage, Table,
 };
 
 use crate::calls::{Calls, Done};
 use crate::clock::Clock;
+use crate::dialect::{self, AnyDialect, Packer};
 use crate::hub::Hub;
 use crate::lane::Lane;
 use crate::options::Options;
@@ -46,12 +46,11 @@ pub(crate) struct Link {
 
 /// What the lock protects
 pub(crate) struct State {
-    pub(crate) conn: Connection<Fly, Table<u32>>,
+    pub(crate) conn: Connection<AnyDialect, Table<u32>>,
     pub(crate) calls: Calls,
     pub(crate) requests: Requests,
     pub(crate) lane: Lane,
-    /// What compresses, where anything is to be
-    pub(crate) zipper: Option<Box<Zipper>>,
+    pub(crate) packer: Packer,
     /// Encoded packets
     pub(crate) out: Out,
     /// What a caller began to write and the socket did not take: goes before `out`
@@ -96,6 +95,7 @@ pub(crate) const HELLO: u32 = u32::MAX - 1;
 impl Link {
     pub(crate) fn new(
         info: Info,
+        dialect: AnyDialect,
         hub: &Arc<Hub>,
         spawn: fn(Task),
         error_code: ErrorCode,
@@ -104,11 +104,11 @@ impl Link {
     ) -> Arc<Self> {
         let (router, options) = (Arc::clone(&hub.router), Arc::clone(&hub.options));
         let state = State {
-            conn: Connection::new(Fly::default(), options.limits.clone()),
+            conn: Connection::new(dialect, options.limits.clone()),
             calls: Calls::new(),
             requests: Requests::new(),
             lane: Lane::default(),
-            zipper: (options.zip != ZipMode::Off).then(|| Box::new(Zipper::new(options.zip))),
+            packer: Packer::new(options.zip),
             out: Out::default(),
             begun: Out::default(),
             unsent: 0,
@@ -270,9 +270,9 @@ impl Link {
         deadline: Instant,
         waker: &Waker,
     ) -> Result<u32, Refusal> {
-        let State { conn, zipper, calls, out, unsent, .. } = state;
-        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
-        let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
+        let State { conn, packer, calls, out, unsent, .. } = state;
+        let packed = packer.pack(conn.dialect(), code.as_bytes(), payload)?;
+        let call = Call::new(packed.code, packed.payload).meta(packed.zip.into()).deadline(deadline);
         let place = calls.reserve(waker.clone());
         let before = out.len();
         match conn.call(now, call, place, &mut out.sink(self.keep(shared))) {
@@ -295,9 +295,9 @@ impl Link {
         payload: &[u8],
         shared: Option<&Bytes>,
     ) -> Result<(), Refusal> {
-        let State { conn, zipper, out, unsent, .. } = state;
-        let packed = pack(conn, zipper, code.as_bytes(), payload)?;
-        let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
+        let State { conn, packer, out, unsent, .. } = state;
+        let packed = packer.pack(conn.dialect(), code.as_bytes(), payload)?;
+        let call = Call::new(packed.code, packed.payload).meta(packed.zip.into());
         let before = out.len();
         conn.notify(now, call, &mut out.sink(self.keep(shared))).map_err(|refused| refused.why)?;
         *unsent += out.len() - before;
@@ -308,6 +308,10 @@ impl Link {
     pub(crate) fn say_hello(&self) {
         let mut guard = self.lock();
         let State { conn, out, unsent, .. } = &mut *guard;
+        if conn.dialect().fly().is_none() {
+            // Others have no such thing.
+            return;
+        }
         let ours = Capabilities::ours(&self.options.limits).to_list();
         let before = out.len();
         // A connection that can't be spoken on has ended, which is told elsewhere.
@@ -333,30 +337,11 @@ impl Link {
     }
 
     /// Encodes the answer to a request
-    pub(crate) fn reply(&self, state: &mut State, token: ReplyToken<Fly>, outcome: &Outcome) {
-        let State { conn, zipper, out, .. } = state;
+    pub(crate) fn reply(&self, state: &mut State, token: ReplyToken<AnyDialect>, outcome: &Outcome) {
+        let State { conn, packer, out, .. } = state;
         let before = out.len();
-        let result = match outcome {
-            Ok(payload) => match pack(conn, zipper, b"", payload) {
-                Ok(packed) => {
-                    let reply = Reply::ok(packed.payload).meta(packed.zip);
-                    conn.reply(token, reply, &mut out.sink(self.keep(Some(payload))))
-                }
-                Err(_) => conn.reply(token, Reply::error(codes::TOO_LARGE, b""), &mut out.sink(None)),
-            },
-            Err(error) => conn.reply(token, Reply::error(&error.code, &error.details), &mut out.sink(None)),
-        };
-        if let Err(refused) = result {
-            // The caller is told why it gets nothing else: a code that can't be sent, or an answer longer than it takes.
-            let instead = if matches!(refused.why, Refusal::TooLarge { .. }) {
-                Reply::error(codes::TOO_LARGE, b"")
-            } else {
-                Reply::error(codes::ERROR, b"the handler's error code can't be sent")
-            };
-            if let Err(refused) = conn.reply(refused.back, instead, &mut out.sink(None)) {
-                conn.abandon(refused.back);
-            }
-        }
+        let keep = outcome.as_ref().ok().and_then(|payload| self.keep(Some(payload)));
+        dialect::reply(conn, packer, token, outcome, &mut out.sink(keep));
         state.count_owed(before);
     }
 }
@@ -405,22 +390,6 @@ impl State {
     pub(crate) fn is_closed(&self) -> bool {
         self.conn.state() == Stage::Closed
     }
-}
-
-/// Code and payload as they are to be sent; what the peer does not take is refused before it is compressed, since the
-/// peer counts what it inflates
-fn pack<'a>(
-    conn: &Connection<Fly, Table<u32>>,
-    zipper: &'a mut Option<Box<Zipper>>,
-    code: &'a [u8],
-    payload: &'a [u8],
-) -> Result<Packed<'a>, Refusal> {
-    conn.dialect().check_length(payload.len() as u64)?;
-    let Some(zipper) = zipper else { return Ok(Packed { code, payload, zip: Zip::NONE }) };
-    if conn.dialect().peer().zip {
-        zipper.peer_unzips();
-    }
-    Ok(zipper.pack(code, payload))
 }
 
 impl core::fmt::Debug for Link {

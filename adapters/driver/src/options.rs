@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use flyrpc_core::fly::RawPacket;
 use flyrpc_core::fly::zip::ZipMode;
+use flyrpc_core::jsonrpc::{Framing, JsonRpc};
 use flyrpc_core::{CloseReason, Limits, Overload};
 
-use crate::{Info, Peer};
+use crate::dialect::AnyDialect;
+use crate::{BadAddress, Carrier, Endpoint, Info, Peer, Protocol};
 
 /// Which way a packet goes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,10 @@ pub(crate) type CloseHook = Arc<dyn Fn(&Peer, CloseReason) + Send + Sync>;
 /// Settings of a connection
 #[derive(Clone)]
 pub(crate) struct Options {
+    /// What is spoken where an address does not say
+    pub(crate) protocol: Protocol,
+    /// What connections that speak JSON-RPC start from
+    pub(crate) json: JsonRpc,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Duration,
@@ -41,9 +47,42 @@ pub(crate) struct Options {
     pub(crate) on_close: Option<CloseHook>,
 }
 
+impl Options {
+    /// What connections to, or at, an endpoint speak
+    pub(crate) fn dialect(&self, endpoint: &Endpoint) -> Result<AnyDialect, BadAddress> {
+        let protocol = endpoint.protocol.unwrap_or(self.protocol);
+        match (protocol, endpoint.carrier) {
+            (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Default::default())),
+            (Protocol::FlyRpc, _) => Err(endpoint.bad("FlyRPC is not carried by it")),
+            (Protocol::JsonRpc, Carrier::Stream) => Ok(self.json()),
+            (Protocol::JsonRpc, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),
+            (Protocol::JsonRpc, Carrier::WebSocket | Carrier::Http) => Ok(self.json_in(Framing::Units)),
+        }
+    }
+
+    /// What is spoken over a stream that somebody else has connected
+    pub(crate) fn dialect_of_streams(&self) -> AnyDialect {
+        match self.protocol {
+            Protocol::FlyRpc => AnyDialect::Fly(Default::default()),
+            Protocol::JsonRpc => self.json(),
+        }
+    }
+
+    /// JSON-RPC, framed as the carrier wants it
+    pub(crate) fn json_in(&self, framing: Framing) -> AnyDialect {
+        AnyDialect::Json(Box::new(self.json.clone().framing(framing)))
+    }
+
+    fn json(&self) -> AnyDialect {
+        AnyDialect::Json(Box::new(self.json.clone()))
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
+            protocol: Protocol::FlyRpc,
+            json: JsonRpc::new(),
             limits: Limits::new(),
             zip: ZipMode::Off,
             write_timeout: Duration::from_secs(30),
@@ -64,6 +103,7 @@ impl Default for Options {
 impl core::fmt::Debug for Options {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Options")
+            .field("protocol", &self.protocol)
             .field("limits", &self.limits)
             .field("zip", &self.zip)
             .field("write_timeout", &self.write_timeout)
@@ -134,6 +174,16 @@ macro_rules! common_options {
         /// run at a time, and `Limits::overload` says what becomes of a request beyond that.
         pub fn limits(mut self, limits: crate::Limits) -> Self {
             self.options.limits = limits.oversize(Default::default());
+            self
+        }
+
+        /// Speaks JSON-RPC 2.0, with these settings, where an address does not say what to speak; and, where one says
+        /// `jsonrpc+`, with these settings
+        ///
+        /// FlyRPC by default, and [`JsonRpc::new`](crate::JsonRpc::new) for addresses that say `jsonrpc+`. Over WebSocket and
+        /// HTTP its framing is theirs.
+        pub fn json_rpc(mut self, settings: crate::JsonRpc) -> Self {
+            (self.options.protocol, self.options.json) = (crate::Protocol::JsonRpc, settings);
             self
         }
 

@@ -18,8 +18,8 @@ use crate::link::{Guard, Link};
 use crate::room::poll_room;
 use crate::watchers::Watch;
 use crate::{
-    Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Payload, RemoteError, RequestId,
-    Session, UnreadableReply,
+    Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Outcome, Payload, Protocol,
+    RequestId, Session, UnreadableReply,
 };
 
 /// The other end of a connection
@@ -35,6 +35,8 @@ pub struct Peer {
 }
 
 /// An answer as it came: FlyRPC's third level, where the code of an answer is the applications' own
+///
+/// An error of JSON-RPC is shown as its message and data.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// Empty for success; an error code, or what the peer's application put there
@@ -137,18 +139,22 @@ impl Peer {
         Ping { link: &self.link, len, timeout, sent: None, over: false }
     }
 
-    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol
+    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol, and on
+    /// connections that don't speak FlyRPC
     ///
     /// # Errors
     /// [`Error`]
     pub async fn hello(&self) -> Result<Capabilities, Error> {
+        if self.link.info.protocol != Protocol::FlyRpc {
+            return Ok(Capabilities::default());
+        }
         let ours = Capabilities::ours(&self.link.options.limits).to_list();
         let response = self.request(codes::HELLO, ours.as_bytes()).await?;
         let mut state = self.link.lock();
         if response.code.is_empty() {
             state.conn.dialect_mut().learn(&response.payload);
         }
-        Ok(*state.conn.dialect().peer())
+        Ok(state.conn.dialect().capabilities())
     }
 
     /// Sends nothing new, waits until all answers owed have been given and received, and ends the connection; by
@@ -215,13 +221,19 @@ impl Peer {
     /// What the peer said of itself in `$hello`
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        *self.link.lock().conn.dialect().peer()
+        self.link.lock().conn.dialect().capabilities()
     }
 
     /// The connection's number, unlike that of any other in this process
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.link.info.id
+    }
+
+    /// What the connection speaks
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.link.info.protocol
     }
 
     /// The other end's address, for people
@@ -304,12 +316,15 @@ pub trait Answer: Sized {
     ///
     /// # Errors
     /// [`Error::Remote`], [`Error::UnreadableReply`]
-    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error>;
+    fn from_answer(outcome: Outcome) -> Result<Self, Error>;
 }
 
 impl Answer for Response {
-    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
-        Ok(Self { code, payload })
+    fn from_answer(outcome: Outcome) -> Result<Self, Error> {
+        Ok(match outcome {
+            Ok(payload) => Self { code: String::new(), payload },
+            Err(error) => Self { code: error.code, payload: error.details.into() },
+        })
     }
 }
 
@@ -318,18 +333,14 @@ impl Answer for Response {
 pub struct Ack;
 
 impl Answer for Ack {
-    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
-        Bytes::from_answer(code, payload).map(|_| Self)
+    fn from_answer(outcome: Outcome) -> Result<Self, Error> {
+        outcome.map(|_| Self).map_err(Error::Remote)
     }
 }
 
 impl<T: Decode> Answer for T {
-    fn from_answer(code: String, payload: Bytes) -> Result<Self, Error> {
-        if code.is_empty() {
-            T::decode_owned(payload).map_err(|error| Error::UnreadableReply(UnreadableReply::Format(error)))
-        } else {
-            Err(RemoteError { code, details: payload.into() }.into())
-        }
+    fn from_answer(outcome: Outcome) -> Result<Self, Error> {
+        T::decode_owned(outcome?).map_err(|error| Error::UnreadableReply(UnreadableReply::Format(error)))
     }
 }
 
@@ -430,8 +441,7 @@ impl<T> Call<'_, T> {
             let done = ready!(link.lock().calls.poll(place, cx.waker()));
             self.place = None;
             return Poll::Ready(match done {
-                Done::Success(payload) => T::from_answer(String::new(), payload),
-                Done::Answer(code, payload) => T::from_answer(code, payload),
+                Done::Answer(outcome) => T::from_answer(outcome),
                 Done::Failed(error) => Err(error),
                 Done::Pong(_) => Err(Error::Cancelled),
             });
@@ -548,7 +558,7 @@ impl Future for Ping<'_> {
             (this.sent, this.over) = (None, true);
             return Poll::Ready(match done {
                 Done::Pong(len) => Ok(Pong { time: this.link.now() - start, len }),
-                Done::Success(_) | Done::Answer(..) => Err(Error::Cancelled),
+                Done::Answer(_) => Err(Error::Cancelled),
                 Done::Failed(error) => Err(error),
             });
         }

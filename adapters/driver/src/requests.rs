@@ -26,7 +26,7 @@ struct Place {
     /// Where the list of free places goes on; meaningless in one that is in use
     next: u32,
     running: bool,
-    key: u16,
+    key: u32,
     fate: Fate,
     /// Bytes of payload that it holds
     held: usize,
@@ -69,7 +69,7 @@ impl Requests {
         self.earliest
     }
 
-    pub(crate) fn start(&mut self, key: u16, held: usize, deadline: Instant) -> RequestId {
+    pub(crate) fn start(&mut self, key: u32, held: usize, deadline: Instant) -> RequestId {
         self.running += 1;
         self.held += held;
         self.earliest = self.earliest.min(deadline);
@@ -156,7 +156,7 @@ impl Requests {
     }
 
     /// The peer no longer waits for the answer to `key`
-    pub(crate) fn cancel(&mut self, key: u16, wakers: &mut Vec<Waker>) {
+    pub(crate) fn cancel(&mut self, key: u32, wakers: &mut Vec<Waker>) {
         self.decide(Fate::Cancelled, wakers, |place| place.key == key);
     }
 

@@ -12,10 +12,11 @@ mod tower;
 use core::fmt;
 use core::hash::{BuildHasherDefault, Hasher};
 use core::pin::Pin;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use flyrpc_core::fly::codes;
+use flyrpc_core::jsonrpc;
 
 pub use argument::{Argument, State};
 pub use handler::Handler;
@@ -59,6 +60,8 @@ use panics::Hook;
 /// }
 /// ```
 ///
+/// A code is what other protocols call a method: `Arith.Multiply` is the method `Multiply` of the service `Arith`.
+///
 /// A code without a handler is answered `NOT_FOUND`, a payload that an argument can't be read from `BAD_PAYLOAD`, and a
 /// handler that panics `HANDLER_PANIC`; none of them ends the connection.
 pub struct Router<P> {
@@ -66,6 +69,8 @@ pub struct Router<P> {
     fallback: Option<Route<P>>,
     hook: Option<Hook>,
     shared: Arc<Extensions>,
+    /// What comes before the last point of a code: services, as net/rpc names them
+    services: BTreeSet<Box<[u8]>>,
 }
 
 /// What has become of a request that was dispatched
@@ -87,8 +92,15 @@ impl<P: Caller> Router<P> {
     /// Lets `handler` answer what is sent under `code`; the last one for a code counts
     #[must_use]
     pub fn handle<A>(mut self, code: &str, handler: impl Handler<A, P>) -> Self {
-        self.routes.insert(code.as_bytes().into(), handler.into_route());
+        self.insert(code, handler.into_route());
         self
+    }
+
+    fn insert(&mut self, code: &str, route: Route<P>) {
+        if let Some((service, _)) = code.rsplit_once('.') {
+            self.services.insert(service.as_bytes().into());
+        }
+        self.routes.insert(code.as_bytes().into(), route);
     }
 
     /// Lets `handler` answer what has no handler of its own; without, that is answered `NOT_FOUND`
@@ -109,6 +121,7 @@ impl<P: Caller> Router<P> {
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
+        self.services.extend(other.services);
         self.fallback = other.fallback.or(self.fallback);
         self.hook = other.hook.or(self.hook);
         if !other.shared.is_empty() {
@@ -137,7 +150,19 @@ impl<P: Caller> Router<P> {
     pub fn dispatch(&self, request: Request<P>, cx: &mut core::task::Context<'_>) -> Dispatched {
         match self.routes.get(&request.packet().code[..]).or(self.fallback.as_ref()) {
             Some(route) => route.run(request, self.hook.as_ref(), cx),
-            None => Dispatched::Ready(Err(RemoteError::new(codes::NOT_FOUND))),
+            None => Dispatched::Ready(Err(self.not_found(&request.packet().code))),
+        }
+    }
+
+    /// JSON-RPC tells an unknown service from an unknown method of a known one, where there are services
+    #[cold]
+    fn not_found(&self, code: &[u8]) -> RemoteError {
+        let service = code.iter().rposition(|byte| *byte == b'.').and_then(|point| code.get(..point));
+        match service {
+            Some(service) if !self.services.is_empty() && !self.services.contains(service) => {
+                RemoteError::new(codes::NOT_FOUND).number(jsonrpc::codes::SERVICE_NOT_FOUND)
+            }
+            _ => RemoteError::new(codes::NOT_FOUND),
         }
     }
 
@@ -154,7 +179,13 @@ impl<P: Caller> Router<P> {
 
 impl<P> Default for Router<P> {
     fn default() -> Self {
-        Self { routes: HashMap::default(), fallback: None, hook: None, shared: Arc::default() }
+        Self {
+            routes: HashMap::default(),
+            fallback: None,
+            hook: None,
+            shared: Arc::default(),
+            services: BTreeSet::new(),
+        }
     }
 }
 

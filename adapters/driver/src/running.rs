@@ -6,8 +6,9 @@ use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use flyrpc_core::ReplyToken;
-use flyrpc_core::fly::{Fly, codes};
+use flyrpc_core::fly::codes;
 
+use crate::dialect::AnyDialect;
 use crate::link::Link;
 use crate::requests::Fate;
 use crate::{Outcome, RemoteError, RequestId};
@@ -16,7 +17,7 @@ use crate::{Outcome, RemoteError, RequestId};
 pub(crate) struct Running {
     link: Arc<Link>,
     id: RequestId,
-    token: Option<ReplyToken<Fly>>,
+    token: Option<ReplyToken<AnyDialect>>,
     handler: Option<Pin<Box<dyn Future<Output = Outcome> + Send>>>,
 }
 
@@ -24,7 +25,7 @@ impl Running {
     pub(crate) fn start(
         link: &Arc<Link>,
         id: RequestId,
-        token: ReplyToken<Fly>,
+        token: ReplyToken<AnyDialect>,
         handler: Pin<Box<dyn Future<Output = Outcome> + Send>>,
     ) {
         let task = Self { link: Arc::clone(link), id, token: Some(token), handler: Some(handler) };

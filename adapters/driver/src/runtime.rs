@@ -123,6 +123,22 @@ pub trait TryWrite: Send + Sync {
     fn try_write(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
+/// A program and its arguments, as [`Address::Command`] has them: words between blanks, and no quotes
+///
+/// # Errors
+/// There is no word.
+pub fn split_command(command: &str) -> io::Result<(&str, impl Iterator<Item = &str>)> {
+    let mut words = command.split_ascii_whitespace();
+    let program = words.next().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no command"))?;
+    Ok((program, words))
+}
+
+/// What a runtime says of an address that it can't have
+#[must_use]
+pub fn not_here(address: &Address) -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, format!("{address}: not on this system, or not in this build"))
+}
+
 #[cfg(unix)]
 pub use socket_file::SocketFile;
 

@@ -8,11 +8,12 @@ use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
+use crate::door::Door;
 use crate::hub::{Hub, Listening, send_to_all};
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
 use crate::watchers::Watch;
-use crate::{Address, ConnectionId, IntoPayload, Overload, Peer, Router};
+use crate::{Address, ConnectionId, Endpoint, IntoPayload, Overload, Peer, Router};
 
 /// A server to be: what it answers, and its limits
 ///
@@ -31,7 +32,8 @@ pub struct Server<R> {
 #[must_use = "a server stops when its handle is dropped"]
 pub struct ServerHandle<R> {
     hub: Arc<Hub>,
-    address: Option<Address>,
+    when_full: Overload,
+    endpoint: Option<Endpoint>,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -59,28 +61,23 @@ impl<R: Runtime> Server<R> {
         self
     }
 
-    /// Listens on `host:port`, `tcp://host:port` or `unix:/path`, in a task of its own
+    /// Listens, in a task of its own: on `host:port`, `tcp://host:port` or `unix:/path`, and where [`Endpoint`] says so
     ///
-    /// Port 0 takes a free one: [`ServerHandle::address`] tells which.
+    /// Port 0 takes a free one: [`ServerHandle::address`] tells which. `stdio:` is one connection, over this program's own
+    /// standard input and output; [`ServerHandle::wait`] ends with it.
     ///
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
     pub async fn listen(self, address: impl ToString) -> io::Result<ServerHandle<R>> {
-        let listener = R::listen(&address.to_string().parse()?).await?;
-        let when_full = self.when_full;
         let mut handle = self.start();
-        handle.address = Some(listener.address()?);
-        let hub = Arc::clone(&handle.hub);
-        let place = hub.listen();
-        let acceptor = Acceptor::<R> { hub, listener, when_full, pause: None, _place: place };
-        R::spawn(Box::pin(acceptor));
+        handle.also_listen(address).await?;
         Ok(handle)
     }
 
     /// Starts without listening: connections come by [`ServerHandle::attach`] only
     pub fn start(self) -> ServerHandle<R> {
         let hub = Hub::new(self.router, self.options, self.max_connections);
-        ServerHandle { hub, address: None, runtime: PhantomData }
+        ServerHandle { hub, when_full: self.when_full, endpoint: None, runtime: PhantomData }
     }
 }
 
@@ -102,7 +99,7 @@ impl<R> core::fmt::Debug for Server<R> {
 
 /// Accepts connections until the server stops
 struct Acceptor<R: Runtime> {
-    hub: Arc<Hub>,
+    door: Arc<Door>,
     listener: R::Listener,
     when_full: Overload,
     /// After an error: out of descriptors, for example, until others have ended
@@ -121,7 +118,8 @@ impl<R: Runtime> Future for Acceptor<R> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { hub, listener, when_full, pause, .. } = self.get_mut();
+        let Self { door, listener, when_full, pause, .. } = self.get_mut();
+        let hub = door.hub();
         {
             let mut state = hub.lock();
             if state.stopped {
@@ -143,7 +141,7 @@ impl<R: Runtime> Future for Acceptor<R> {
             match listener.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
                 // Past the limit it is closed by being dropped.
-                Poll::Ready(Ok(stream)) => drop(hub.take::<R, _>(stream)),
+                Poll::Ready(Ok(stream)) => door.admit::<R, _>(stream),
                 Poll::Ready(Err(_)) => {
                     let mut timer = R::timer();
                     timer.set(PAUSE);
@@ -165,14 +163,14 @@ impl<R: Runtime> Unpin for Acceptor<R> {}
 impl<R> ServerHandle<R> {
     /// Where it listens; `None` after [`Server::start`]
     #[must_use]
-    pub const fn local_address(&self) -> Option<&Address> {
-        self.address.as_ref()
+    pub fn local_address(&self) -> Option<&Address> {
+        self.endpoint.as_ref().map(|endpoint| &endpoint.address)
     }
 
     /// Where it listens, as text that clients can connect to; empty after [`Server::start`]
     #[must_use]
     pub fn address(&self) -> String {
-        self.address.as_ref().map(ToString::to_string).unwrap_or_default()
+        self.endpoint.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Who is connected now, in the order they came
@@ -241,7 +239,7 @@ impl<R> ServerHandle<R> {
     pub async fn wait(&self) {
         let poll = |cx: &mut Context<'_>| {
             let mut state = self.hub.lock();
-            if state.stopped && !state.listening && state.peers.is_empty() {
+            if state.stopped && state.listening == 0 && state.peers.is_empty() && state.guests == 0 {
                 return Poll::Ready(());
             }
             state.watchers.add(cx.waker());
@@ -257,8 +255,38 @@ impl<R> ServerHandle<R> {
 
 impl<R: Runtime> ServerHandle<R> {
     /// Serves a stream that is connected already; `None` past the limit of connections
+    ///
+    /// It speaks FlyRPC, or JSON-RPC after [`Server::json_rpc`].
     pub fn attach<T: Transport>(&self, transport: T) -> Option<Peer> {
-        self.hub.take::<R, T>(transport)
+        self.hub.take::<R, T>(transport, self.hub.options.dialect_of_streams())
+    }
+
+    /// Listens at another address too, which may speak another protocol: its connections are the same server's
+    ///
+    /// [`address`](Self::address) goes on naming the first. Gives where it listens.
+    ///
+    /// # Errors
+    /// As [`Server::listen`].
+    pub async fn also_listen(&mut self, address: impl ToString) -> io::Result<String> {
+        let mut endpoint: Endpoint = address.to_string().parse()?;
+        let dialect = self.hub.options.dialect(&endpoint)?;
+        let door = Arc::new(Door::new(&self.hub, dialect, &endpoint)?);
+        if endpoint.address == Address::Stdio {
+            let place = self.hub.listen();
+            door.admit::<R, _>(R::connect(&endpoint.address).await?);
+            self.hub.stop();
+            drop(place);
+        } else {
+            let listener = R::listen(&endpoint.address).await?;
+            endpoint.address = listener.address()?;
+            let place = self.hub.listen();
+            let acceptor =
+                Acceptor::<R> { door, listener, when_full: self.when_full, pause: None, _place: place };
+            R::spawn(Box::pin(acceptor));
+        }
+        let text = endpoint.to_string();
+        self.endpoint.get_or_insert(endpoint);
+        Ok(text)
     }
 }
 

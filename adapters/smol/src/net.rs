@@ -12,11 +12,15 @@ use bytes::BytesMut;
 use flyrpc_driver::Address;
 #[cfg(unix)]
 use flyrpc_driver::runtime::SocketFile;
-use flyrpc_driver::runtime::{Transport, TryWrite};
+use flyrpc_driver::runtime::{Transport, TryWrite, not_here};
 use smol::Async;
 use socket2::SockRef;
 
+#[cfg(feature = "stdio")]
+use crate::io::Io;
 use crate::io::Step;
+#[cfg(feature = "stdio")]
+use crate::pipes::Pipes;
 
 /// A connected socket
 #[derive(Debug)]
@@ -33,12 +37,16 @@ enum Kind {
     Tcp(Arc<Socket<TcpStream>>),
     #[cfg(unix)]
     Unix(Arc<Socket<UnixStream>>),
+    #[cfg(feature = "stdio")]
+    Pipes(Io<Pipes>),
 }
 
-/// Both kinds of socket do the same
+/// Both kinds of socket do the same, and pipes have their own ways
 macro_rules! on_kind {
-    ($kind:expr, $socket:ident => $what:expr) => {
+    ($kind:expr, $socket:ident => $what:expr, $pipes:ident => $other:expr) => {
         match $kind {
+            #[cfg(feature = "stdio")]
+            Kind::Pipes($pipes) => $other,
             Kind::Tcp($socket) => $what,
             #[cfg(unix)]
             Kind::Unix($socket) => $what,
@@ -65,6 +73,12 @@ impl Stream {
             }
             #[cfg(unix)]
             Address::Unix(path) => Ok(Self::from(Async::<UnixStream>::connect(path).await?)),
+            #[cfg(feature = "stdio")]
+            Address::Stdio => Ok(Self::new(Kind::Pipes(Io::new(Pipes::own())), "stdio".to_owned())),
+            #[cfg(feature = "stdio")]
+            Address::Command(command) => {
+                Ok(Self::new(Kind::Pipes(Io::new(Pipes::of(command)?)), format!("stdio:{command}")))
+            }
             _ => Err(not_here(address)),
         }
     }
@@ -94,15 +108,25 @@ impl From<Async<UnixStream>> for Stream {
 
 impl Transport for Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        #[cfg(feature = "stdio")]
+        if let Kind::Pipes(pipes) = &mut self.socket {
+            return pipes.poll_read(cx, buf);
+        }
         loop {
             if self.emptied {
                 // The system would only say that there is nothing.
-                ready!(on_kind!(&self.socket, socket => socket.0.poll_readable(cx)))?;
+                ready!(
+                    on_kind!(&self.socket, socket => socket.0.poll_readable(cx), _pipes => Poll::Pending)
+                )?;
                 self.emptied = false;
             }
             let room = self.step.room(buf);
             let read = self.step.read(buf, |room| {
-                Poll::Ready(on_kind!(&self.socket, socket => uninterrupted(|| socket.0.get_ref().read(room))))
+                on_kind!(
+                    &self.socket,
+                    socket => Poll::Ready(uninterrupted(|| socket.0.get_ref().read(room))),
+                    _pipes => Poll::Pending
+                )
             });
             match ready!(read) {
                 Ok(n) => {
@@ -117,17 +141,22 @@ impl Transport for Stream {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        on_kind!(&self.socket, socket => loop {
+        on_kind!(&mut self.socket, socket => loop {
             match socket.try_write(parts) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),
             }
             ready!(socket.0.poll_writable(cx))?;
-        })
+        }, pipes => pipes.poll_write(cx, parts))
     }
 
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(on_kind!(&self.socket, socket => socket.0.get_ref().shutdown(Shutdown::Write)))
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = &cx;
+        on_kind!(
+            &mut self.socket,
+            socket => Poll::Ready(socket.0.get_ref().shutdown(Shutdown::Write)),
+            pipes => pipes.poll_shutdown(cx)
+        )
     }
 
     fn writer(&self) -> Option<Arc<dyn TryWrite>> {
@@ -135,6 +164,9 @@ impl Transport for Stream {
             Kind::Tcp(socket) => Arc::<Socket<TcpStream>>::clone(socket),
             #[cfg(unix)]
             Kind::Unix(socket) => Arc::<Socket<UnixStream>>::clone(socket),
+            // A pipe would have to wait.
+            #[cfg(feature = "stdio")]
+            Kind::Pipes(_) => return None,
         })
     }
 
@@ -265,8 +297,4 @@ async fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 fn no_address(host: &str) -> io::Error {
     io::Error::new(ErrorKind::NotFound, format!("{host}: no address"))
-}
-
-fn not_here(address: &Address) -> io::Error {
-    io::Error::new(ErrorKind::Unsupported, format!("{address}: not on this system"))
 }

@@ -64,6 +64,8 @@
 
 mod io;
 mod net;
+#[cfg(feature = "stdio")]
+mod pipes;
 
 use core::future::Future;
 use core::pin::{Pin, pin};

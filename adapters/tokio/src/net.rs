@@ -9,14 +9,18 @@ use bytes::BytesMut;
 use flyrpc_driver::Address;
 #[cfg(unix)]
 use flyrpc_driver::runtime::SocketFile;
-use flyrpc_driver::runtime::{Transport, TryWrite};
+use flyrpc_driver::runtime::{Transport, TryWrite, not_here};
 use socket2::SockRef;
 use tokio::net::tcp;
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream, unix};
 
+#[cfg(feature = "stdio")]
+use crate::io::Io;
 use crate::io::poll_read;
+#[cfg(feature = "stdio")]
+use crate::pipes::Pipes;
 
 /// A connected socket
 #[derive(Debug)]
@@ -30,6 +34,8 @@ enum Halves {
     Tcp(tcp::OwnedReadHalf, Arc<TcpWriter>),
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf, Arc<UnixWriter>),
+    #[cfg(feature = "stdio")]
+    Pipes(Io<Pipes>),
 }
 
 #[derive(Debug)]
@@ -45,7 +51,11 @@ impl Stream {
             Address::Tcp(host) => Self::tcp(TcpStream::connect(host.as_str()).await?),
             #[cfg(unix)]
             Address::Unix(path) => Ok(Self::unix(UnixStream::connect(path).await?)),
-            _ => Err(io::Error::new(ErrorKind::Unsupported, format!("{address}: not on this system"))),
+            #[cfg(feature = "stdio")]
+            Address::Stdio => Ok(Self::pipes(Pipes::own(), address)),
+            #[cfg(feature = "stdio")]
+            Address::Command(command) => Ok(Self::pipes(Pipes::of(command)?, address)),
+            _ => Err(not_here(address)),
         }
     }
 
@@ -55,6 +65,11 @@ impl Stream {
         let remote = stream.peer_addr().map_or_else(|_| "tcp".to_owned(), |address| address.to_string());
         let (read, write) = stream.into_split();
         Ok(Self { halves: Halves::Tcp(read, Arc::new(TcpWriter(write))), remote })
+    }
+
+    #[cfg(feature = "stdio")]
+    fn pipes(pipes: Pipes, address: &Address) -> Self {
+        Self { halves: Halves::Pipes(Io::new(pipes)), remote: address.to_string() }
     }
 
     #[cfg(unix)]
@@ -79,10 +94,12 @@ impl From<UnixStream> for Stream {
     }
 }
 
-/// Both kinds of socket do the same
+/// Both kinds of socket do the same, and pipes have their own ways
 macro_rules! on_halves {
-    ($halves:expr, $read:pat, $write:pat => $what:expr) => {
+    ($halves:expr, $read:pat, $write:pat => $what:expr, $pipes:ident => $other:expr) => {
         match $halves {
+            #[cfg(feature = "stdio")]
+            Halves::Pipes($pipes) => $other,
             Halves::Tcp($read, $write) => $what,
             #[cfg(unix)]
             Halves::Unix($read, $write) => $what,
@@ -92,16 +109,16 @@ macro_rules! on_halves {
 
 impl Transport for Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        on_halves!(&mut self.halves, read, _ => poll_read(read, cx, buf))
+        on_halves!(&mut self.halves, read, _ => poll_read(read, cx, buf), pipes => pipes.poll_read(cx, buf))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         loop {
-            let written = on_halves!(&self.halves, _, write => {
+            let written = on_halves!(&mut self.halves, _, write => {
                 let stream = write.0.as_ref();
                 ready!(stream.poll_write_ready(cx))?;
                 stream.try_write_vectored(parts)
-            });
+            }, pipes => return pipes.poll_write(cx, parts));
             match written {
                 // It was not ready after all, and says when it is.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -110,10 +127,11 @@ impl Transport for Stream {
         }
     }
 
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(on_halves!(&self.halves, _, write => {
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = &cx;
+        Poll::Ready(on_halves!(&mut self.halves, _, write => {
             SockRef::from(write.0.as_ref()).shutdown(Shutdown::Write)
-        }))
+        }, pipes => return pipes.poll_shutdown(cx)))
     }
 
     fn writer(&self) -> Option<Arc<dyn TryWrite>> {
@@ -121,6 +139,9 @@ impl Transport for Stream {
             Halves::Tcp(_, write) => Arc::<TcpWriter>::clone(write),
             #[cfg(unix)]
             Halves::Unix(_, write) => Arc::<UnixWriter>::clone(write),
+            // A pipe would have to wait.
+            #[cfg(feature = "stdio")]
+            Halves::Pipes(_) => return None,
         })
     }
 
@@ -165,9 +186,7 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 Socket::Unix(listener, file.bound())
             }
-            _ => {
-                return Err(io::Error::new(ErrorKind::Unsupported, format!("{address}: not on this system")));
-            }
+            _ => return Err(not_here(address)),
         };
         Ok(Self { socket })
     }

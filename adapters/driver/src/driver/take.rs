@@ -4,15 +4,16 @@ use core::ops::Range;
 
 use bytes::Bytes;
 use flyrpc_core::fly::zip::ZipError;
-use flyrpc_core::fly::{Flag, Fly, Zip, codes};
-use flyrpc_core::{Incoming, Instant, Overload, ReplyToken, What};
+use flyrpc_core::fly::{Flag, codes};
+use flyrpc_core::{Dialect as _, Incoming, Instant, Overload, ReplyToken, What};
 
 use super::{Held, Io, Item};
 use crate::calls::Done;
+use crate::dialect::{AnyDialect, Meta, method_name, remote_error};
 use crate::inbox::range_of;
 use crate::link::{HELLO, Link, State};
 use crate::runtime::{Runtime, Transport};
-use crate::{Error, Packet, UnreadableReply};
+use crate::{Error, Packet, Protocol, RemoteError, UnreadableReply};
 
 /// Packets handled under one lock, and at most between two flushes
 ///
@@ -71,6 +72,9 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 What::Incoming(incoming) => incoming,
             };
             let taken = match incoming {
+                Incoming::Reply { tag, code, body, meta, .. } if meta.notes.error.is_some() => {
+                    Taken::Done(tag, Done::Answer(Err(remote_error(code, body.bytes(), meta.notes))))
+                }
                 Incoming::Reply { tag, code, body, meta, .. } => {
                     Taken::Reply(tag, Parts::of(data, code, body.bytes(), meta))
                 }
@@ -105,7 +109,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         }
         // A handler may wait for an answer that comes behind (P9), so what handlers hold counts only while none can.
         let held = if calling { 0 } else { state.requests.held() };
-        let (owed, limit) = (state.owed + held, link.options.owed_buffer);
+        let (owed, limit) = (state.owed + held + state.conn.dialect().held(), link.options.owed_buffer);
         if owed < limit {
             return Some(false);
         }
@@ -132,34 +136,40 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     state.conn.dialect_mut().learn(&list);
                 }
             }
-            Taken::Reply(tag, parts) if parts.code.is_empty() && !parts.zip.any() => {
+            Taken::Reply(tag, parts) if parts.code.is_empty() && !parts.meta.zip.any() => {
                 let mut payload = self.inbox.take(consumed);
                 bytes::Buf::advance(&mut payload, parts.payload.start.min(consumed));
                 payload.truncate(parts.payload.len());
-                if let Some(waker) = state.calls.finish(tag, Done::Success(payload)) {
+                if let Some(waker) = state.calls.finish(tag, Done::Answer(Ok(payload))) {
                     self.wakers.push(waker);
                 }
             }
             Taken::Reply(tag, parts) => {
                 let done = match self.open(link, state, parts, consumed) {
-                    Ok((code, payload)) if code.is_empty() => Done::Answer(String::new(), payload),
-                    Ok((code, payload)) => Done::Answer(String::from_utf8_lossy(&code).into_owned(), payload),
+                    Ok((code, payload)) if code.is_empty() => Done::Answer(Ok(payload)),
+                    Ok((code, payload)) => {
+                        let code = String::from_utf8_lossy(&code).into_owned();
+                        Done::Answer(Err(RemoteError { code, number: None, details: payload.into() }))
+                    }
                     Err(error) => Done::Failed(Error::UnreadableReply(UnreadableReply::Zip(error))),
                 };
                 self.wakers.extend(state.calls.finish(tag, done));
             }
             Taken::Request(token, parts) => {
-                let zip = parts.zip;
+                let zip = parts.meta.zip;
+                let flies = link.info.protocol == Protocol::FlyRpc;
                 let refusal = match self.open(link, state, parts, consumed) {
                     // Longer than those that the core answers itself.
-                    Ok((code, payload)) if *code == *codes::PING.as_bytes() => Ok(payload),
-                    Ok(_) if busy => Err(crate::RemoteError::new(codes::BUSY)),
+                    Ok((code, payload)) if flies && *code == *codes::PING.as_bytes() => Ok(payload),
+                    Ok(_) if busy => Err(RemoteError::new(codes::BUSY)),
                     Ok((code, payload)) => {
                         let deadline =
                             link.options.handler_timeout.map_or(Instant::FAR, |time| state.now + time);
                         let id = state.requests.start(token.key(), payload.len(), deadline);
                         let flag = Flag::REQUEST.with(zip, 0);
-                        let packet = Packet { flag, sequence: token.key(), code, payload };
+                        // Of the others, whose numbers are the peer's own, it says nothing.
+                        let sequence = if flies { token.key() as u16 } else { 0 };
+                        let packet = Packet { flag, sequence, code, payload };
                         if self.items.capacity() == 0 {
                             // Many connections never have more at a time.
                             self.items.reserve_exact(1);
@@ -167,12 +177,12 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                         self.items.push(Item::Request(packet, token, id, deadline));
                         return;
                     }
-                    Err(error) => Err(crate::RemoteError::new(error.code())),
+                    Err(error) => Err(RemoteError::new(error.code())),
                 };
                 link.reply(state, token, &refusal);
             }
             Taken::Message(parts) => {
-                let zip = parts.zip;
+                let zip = parts.meta.zip;
                 let Ok((code, payload)) = self.open(link, state, parts, consumed) else { return };
                 let packet = Packet { flag: Flag::MESSAGE.with(zip, 0), sequence: 0, code, payload };
                 if state.lane.is_running() {
@@ -202,18 +212,24 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         consumed: usize,
     ) -> Result<(Bytes, Bytes), ZipError> {
         let mut packet = self.inbox.take(consumed);
-        if parts.zip.any() {
-            state.zipper.iter_mut().for_each(|zipper| zipper.peer_unzips());
+        if parts.meta.zip.any() {
+            state.packer.peer_unzips();
             let code = packet.get(parts.code).unwrap_or_default();
             let payload = packet.get(parts.payload).unwrap_or_default();
             let unzip = self.unzip.get_or_insert_with(Box::default);
-            let opened = unzip.open(code, payload, parts.zip, &link.options.limits)?;
+            let opened = unzip.open(code, payload, parts.meta.zip, &link.options.limits)?;
             return Ok((
                 Bytes::copy_from_slice(opened.code.as_bytes()),
                 Bytes::copy_from_slice(opened.payload),
             ));
         }
-        let code = if parts.code.is_empty() { Bytes::new() } else { packet.slice(parts.code) };
+        let code = if parts.code.is_empty() {
+            Bytes::new()
+        } else if parts.meta.notes.escaped {
+            method_name(packet.get(parts.code).unwrap_or_default(), parts.meta.notes).into_owned().into()
+        } else {
+            packet.slice(parts.code)
+        };
         bytes::Buf::advance(&mut packet, parts.payload.start.min(consumed));
         packet.truncate(parts.payload.len());
         Ok((code, packet))
@@ -223,10 +239,10 @@ impl<R: Runtime, T: Transport> Io<R, T> {
 /// A packet without its bytes
 enum Taken {
     Reply(u32, Parts),
-    Request(ReplyToken<Fly>, Parts),
+    Request(ReplyToken<AnyDialect>, Parts),
     Message(Parts),
     Done(u32, Done),
-    Cancel(u16),
+    Cancel(u32),
     Nothing,
 }
 
@@ -234,11 +250,11 @@ enum Taken {
 struct Parts {
     code: Range<usize>,
     payload: Range<usize>,
-    zip: Zip,
+    meta: Meta,
 }
 
 impl Parts {
-    fn of(data: &[u8], code: &[u8], payload: &[u8], zip: Zip) -> Self {
-        Self { code: range_of(data, code), payload: range_of(data, payload), zip }
+    fn of(data: &[u8], code: &[u8], payload: &[u8], meta: Meta) -> Self {
+        Self { code: range_of(data, code), payload: range_of(data, payload), meta }
     }
 }

@@ -25,7 +25,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
             self.unzip = None;
             state.out.release();
             state.begun.release();
-            state.zipper.iter_mut().for_each(|zipper| zipper.release());
+            state.packer.release();
             state.calls.shrink();
             state.requests.shrink();
             (self.items, self.seen, self.spent) = (Vec::new(), Vec::new(), Vec::new());

@@ -25,6 +25,9 @@ use crate::{Caller, Context, Decode, RemoteError, format};
 ///
 /// An argument that can't be had answers the request: `BAD_PAYLOAD` if it is the payload's fault.
 ///
+/// The parameters of a JSON-RPC request are the payload as they came, so bytes and text are raw JSON. For what decodes, an
+/// array of one element is as good as the element, and absent parameters as `null`.
+///
 /// Implement it for a type of your own to take something else from a request:
 ///
 /// ```
@@ -72,7 +75,7 @@ impl<P: Caller, T: Decode> Argument<P> for T {
     type Item<'r> = T;
 
     fn take(request: &Request<P>) -> Result<T, RemoteError> {
-        Ok(T::decode(request.payload())?)
+        Ok(request.decode()?)
     }
 }
 

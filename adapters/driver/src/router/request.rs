@@ -4,17 +4,18 @@ use core::fmt;
 
 use bytes::Bytes;
 use flyrpc_core::fly::Flag;
+use flyrpc_core::jsonrpc;
 
-use crate::{Caller, Context, RemoteError, format};
+use crate::{Caller, Context, Decode, FormatError, Protocol, RemoteError, format};
 
 /// A packet as it came, inflated
 #[derive(Clone, PartialEq, Eq)]
 pub struct Packet {
-    /// Its flag
+    /// Its flag; other protocols have none, and say only whether it is a request or a message
     pub flag: Flag,
-    /// Its sequence
+    /// Its sequence; 0 in other protocols
     pub sequence: u16,
-    /// Its code, which is UTF-8
+    /// Its code, or method, which is UTF-8
     pub code: Bytes,
     /// Its payload
     pub payload: Bytes,
@@ -73,6 +74,24 @@ impl<P: Caller> Request<P> {
     /// `BAD_PAYLOAD` when it is not UTF-8; `?` answers the request with that.
     pub fn text(&self) -> Result<&str, RemoteError> {
         Ok(format::text(&self.packet.payload)?)
+    }
+
+    /// Its payload as a `T`; for JSON-RPC an array of one element is as good as the element, and nothing as `null`
+    ///
+    /// # Errors
+    /// It is not what the format and the type ask for.
+    pub fn decode<T: Decode>(&self) -> Result<T, FormatError> {
+        let payload = &self.packet.payload;
+        let first = T::decode(payload);
+        if first.is_ok() || self.context.protocol() != Protocol::JsonRpc {
+            return first;
+        }
+        let second = match jsonrpc::only_element(payload) {
+            _ if payload.is_empty() => T::decode(&Bytes::from_static(b"null")),
+            Some(element) => T::decode(&payload.slice_ref(element)),
+            None => return first,
+        };
+        second.or(first)
     }
 
     /// Who sent it, and more

@@ -122,7 +122,7 @@ impl<P: Caller> Router<P> {
         S: Service<Request<P>, Response: IntoReply, Error: Into<BoxError>, Future: Send>,
         S: Clone + Send + 'static,
     {
-        self.routes.insert(code.as_bytes().into(), of_service(service));
+        self.insert(code, of_service(service));
         self
     }
 

@@ -46,6 +46,7 @@ impl Fake {
         let info = Info {
             id: ConnectionId(7),
             remote: "memory".to_owned(),
+            protocol: flyrpc_driver::Protocol::FlyRpc,
             session: Session::new(),
             shared: router.shared(),
         };

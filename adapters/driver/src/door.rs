@@ -1,0 +1,109 @@
+//! From a connected socket to a connection: the handshakes of what carries it
+
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::Poll;
+use core::time::Duration;
+use std::io;
+use std::sync::Arc;
+
+use crate::dialect::AnyDialect;
+use crate::hub::Hub;
+use crate::runtime::{Runtime, Timer, Transport};
+use crate::{BadAddress, Carrier, Endpoint, Peer};
+
+/// How long a handshake may take
+#[cfg(feature = "ws")]
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Where connections come in that one listening socket accepts
+pub(crate) struct Door {
+    hub: Arc<Hub>,
+    dialect: AnyDialect,
+    carrier: Carrier,
+}
+
+impl Door {
+    pub(crate) fn new(hub: &Arc<Hub>, dialect: AnyDialect, endpoint: &Endpoint) -> Result<Self, BadAddress> {
+        check(endpoint)?;
+        Ok(Self { hub: Arc::clone(hub), dialect, carrier: endpoint.carrier })
+    }
+
+    pub(crate) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Takes what was accepted; past the limit of connections it is closed by being dropped
+    pub(crate) fn admit<R: Runtime, T: Transport>(self: &Arc<Self>, stream: T) {
+        match self.carrier {
+            Carrier::Stream => drop(self.hub.take::<R, _>(stream, self.dialect.clone())),
+            #[cfg(feature = "ws")]
+            Carrier::WebSocket => {
+                let Some(guest) = self.hub.greet() else { return };
+                let door = Arc::clone(self);
+                R::spawn(Box::pin(async move {
+                    let options = websocket_options(&door.hub);
+                    let handshake = crate::ws::WebSocket::accept(stream, &options);
+                    if let Ok(Ok(socket)) = within::<R, _>(HANDSHAKE, handshake).await {
+                        drop(door.hub.take_guest::<R, _>(socket, door.dialect.clone()));
+                    }
+                    drop(guest);
+                }));
+            }
+            #[cfg(feature = "http")]
+            Carrier::Http | Carrier::HttpConnect => self.admit_http::<R, T>(stream),
+            // Refused when the door was made.
+            #[cfg(not(all(feature = "ws", feature = "http")))]
+            _ => {}
+        }
+    }
+}
+
+/// Connects to a server
+pub(crate) async fn connect<R: Runtime>(
+    hub: &Arc<Hub>,
+    dialect: AnyDialect,
+    endpoint: &Endpoint,
+) -> io::Result<Peer> {
+    check(endpoint)?;
+    match endpoint.carrier {
+        Carrier::Stream => Ok(hub.open::<R, _>(R::connect(&endpoint.address).await?, dialect)),
+        #[cfg(feature = "ws")]
+        Carrier::WebSocket => {
+            let stream = R::connect(&endpoint.address).await?;
+            let (host, options) = (endpoint.address.to_string(), websocket_options(hub));
+            let socket = crate::ws::WebSocket::connect(stream, &host, &endpoint.path, &options).await?;
+            Ok(hub.open::<R, _>(socket, dialect))
+        }
+        #[cfg(feature = "http")]
+        Carrier::Http | Carrier::HttpConnect => connect_http::<R>(hub, dialect, endpoint).await,
+        #[cfg(not(all(feature = "ws", feature = "http")))]
+        _ => Err(endpoint.bad("it is not carried here").into()),
+    }
+}
+
+/// Can this crate, as it was built, carry that?
+fn check(endpoint: &Endpoint) -> Result<(), BadAddress> {
+    match endpoint.carrier {
+        Carrier::Stream => Ok(()),
+        Carrier::WebSocket if cfg!(feature = "ws") => Ok(()),
+        Carrier::WebSocket => Err(endpoint.bad("it needs feature 'ws'")),
+        Carrier::Http | Carrier::HttpConnect if cfg!(feature = "http") => Ok(()),
+        Carrier::Http | Carrier::HttpConnect => Err(endpoint.bad("it needs feature 'http'")),
+    }
+}
+
+/// Waits for `future`, but not longer than `timeout`
+pub(crate) async fn within<R: Runtime, F: Future>(timeout: Duration, future: F) -> io::Result<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = R::timer();
+    timer.set(timeout);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Ok(output)),
+        Poll::Pending if timer.poll_expired(cx).is_ready() => {
+            Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
+        }
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}

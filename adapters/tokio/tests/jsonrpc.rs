@@ -1,0 +1,85 @@
+//! JSON-RPC on the same server, client and router
+
+use std::io::{Read, Write};
+
+use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, RemoteError, Server, codes};
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Args {
+    #[serde(rename = "A")]
+    a: i64,
+    #[serde(rename = "B")]
+    b: i64,
+}
+
+fn server() -> Server {
+    Server::new()
+        .handle("echo", |params: Bytes| params)
+        .handle("Arith.Multiply", |Json(args): Json<Args>| Json(args.a * args.b))
+        .handle("Arith.Divide", |Json(args): Json<Args>| -> Result<Json<i64>, RemoteError> {
+            args.a.checked_div(args.b).map(Json).ok_or_else(|| "divide by zero".into())
+        })
+        .handle("own", || RemoteError::new("sorry").number(7).details(r#"{"x":1}"#))
+        .handle("text", || "not JSON")
+        .handle("greet", |context: Context| async move {
+            let Json(name) = context.peer().call_as::<Json<String>>("name", ()).await?;
+            Ok::<_, Error>(Json(format!("hello, {name}")))
+        })
+}
+
+#[tokio::test]
+async fn calls_both_ways() {
+    let server = server().listen("jsonrpc+tcp://127.0.0.1:0").await.unwrap();
+    let client = Client::new().handle("name", || Json("Ada")).connect(server.address()).await.unwrap();
+    assert_eq!(client.call("echo", r#"["hi"]"#).await.unwrap(), r#"["hi"]"#);
+    let Json(product) =
+        client.call_as::<Json<i64>>("Arith.Multiply", Json(Args { a: 7, b: 8 })).await.unwrap();
+    assert_eq!(product, 56);
+    assert_eq!(client.call_as::<Json<String>>("greet", ()).await.unwrap().0, "hello, Ada");
+    let Err(Error::Remote(error)) = client.call("Arith.Divide", Json(Args { a: 7, b: 0 })).await else {
+        panic!()
+    };
+    assert_eq!((error.number, &*error.code), (Some(-32001), "divide by zero"));
+    let Err(Error::Remote(error)) = client.call("own", ()).await else { panic!() };
+    assert_eq!(error, RemoteError::new("sorry").number(7).details(r#"{"x":1}"#));
+    let Err(Error::Remote(error)) = client.call("Nobody.Home", ()).await else { panic!() };
+    assert_eq!((error.number, &*error.code), (Some(-32002), "Service not found"));
+    assert!(error.is(codes::NOT_FOUND));
+    let Err(Error::Remote(error)) = client.call("Arith.Add", ()).await else { panic!() };
+    assert_eq!((error.number, &*error.code), (Some(-32601), "Method not found"));
+    let Err(Error::Remote(error)) = client.call("Arith.Multiply", "[1,2,3]").await else { panic!() };
+    assert_eq!(error.number, Some(-32602));
+    let Err(Error::Remote(error)) = client.call("text", ()).await else { panic!() };
+    assert_eq!(error.number, Some(-32603));
+    assert!(matches!(client.call("echo", "hi").await, Err(Error::Refused(_))), "no JSON is sent");
+    client.ping(0, core::time::Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_wire_is_the_specifications() {
+    let server = server().json_rpc(JsonRpc::new()).listen("127.0.0.1:0").await.unwrap();
+    let address = server.address();
+    tokio::task::spawn_blocking(move || {
+        let mut raw = std::net::TcpStream::connect(address).unwrap();
+        let mut exchange = |sent: &str, expected: &str| {
+            raw.write_all(sent.as_bytes()).unwrap();
+            let mut got = vec![0; expected.len()];
+            raw.read_exact(&mut got).unwrap();
+            assert_eq!(String::from_utf8(got).unwrap(), expected);
+        };
+        exchange(
+            r#"{"jsonrpc":"2.0","method":"Arith.Multiply","params":[{"A":7,"B":8}],"id":"x"}"#,
+            "{\"jsonrpc\":\"2.0\",\"id\":\"x\",\"result\":56}\n",
+        );
+        exchange(
+            "[{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[1],\"id\":1},{\"jsonrpc\":\"2.0\",\"method\":\"echo\"},1]",
+            "[{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32600,\"message\":\"Invalid Request\"}},{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":[1]}]\n",
+        );
+        exchange(
+            "nonsense\n",
+            "{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,\"message\":\"Parse error\"}}\n",
+        );
+    })
+    .await
+    .unwrap();
+}
