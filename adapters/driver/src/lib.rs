@@ -193,6 +193,8 @@ mod sync;
 #[cfg(feature = "tower")]
 mod tower;
 mod watchers;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use address::{Address, BadAddress};
 pub use client::{Client, Connected};
