@@ -173,6 +173,8 @@ mod driver;
 mod error;
 mod extensions;
 mod format;
+#[cfg(feature = "http")]
+pub mod http;
 mod hub;
 mod inbox;
 #[cfg(feature = "_test")]
