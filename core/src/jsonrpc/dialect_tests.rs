@@ -322,7 +322,7 @@ fn p17_long_messages_are_refused_in_constant_memory() {
         let len = if framing == Framing::Lines { longest } else { 3 * longest + 36 };
         assert_eq!(seen.len(), 2, "{framing:?}: {seen:?}");
         assert!(
-            seen[0].contains(&format!("BadReply")) && seen[0].contains(&format!("len: {len}")),
+            seen[0].contains("BadReply") && seen[0].contains(&format!("len: {len}")),
             "{framing:?}: {seen:?}"
         );
         assert_eq!(seen[1], "request m ");
