@@ -78,7 +78,7 @@ pub trait Dialect: Sized {
     /// # Errors
     /// The packet did not fit; nothing was written.
     fn encode_control<O: Sink + ?Sized>(
-        &self,
+        &mut self,
         control: &Self::Control,
         limits: &Limits,
         out: &mut O,

@@ -12,12 +12,13 @@
 //! | floor | modules |
 //! |---|---|
 //! | 0 | [`Instant`], [`Sink`], [`RecvBuf`], errors, [`Limits`] |
-//! | 1 | [`Dialect`] and its implementations: [`fly`] |
+//! | 1 | [`Dialect`] and its implementations: [`fly`], and with feature `alloc` `jsonrpc` |
 //! | 2 | [`Connection`] |
 //!
 //! # Features
 //!
-//! * `alloc`: growable call tables (`Table`), `Vec<u8>` as a sink, compression (inflating needs no heap).
+//! * `alloc`: JSON-RPC (`jsonrpc`), growable call tables (`Table`), `Vec<u8>` as a sink, compression (inflating needs no
+//!   heap).
 //!
 //! `default = []`. A feature adds to the API and changes nothing else.
 
@@ -31,6 +32,8 @@ mod connection;
 mod dialect;
 mod error;
 pub mod fly;
+#[cfg(feature = "alloc")]
+pub mod jsonrpc;
 mod limits;
 mod recv;
 mod sink;

@@ -1,5 +1,8 @@
 //! From a connected socket to a connection: the handshakes of what carries it
 
+#[cfg(feature = "http")]
+mod http;
+
 use core::future::{Future, poll_fn};
 use core::pin::pin;
 use core::task::Poll;
@@ -43,9 +46,10 @@ impl Door {
                 let door = Arc::clone(self);
                 R::spawn(Box::pin(async move {
                     let options = websocket_options(&door.hub);
+                    let limits = door.hub.options.limits.clone();
                     let handshake = crate::ws::WebSocket::accept(stream, &options);
                     if let Ok(Ok(socket)) = within::<R, _>(HANDSHAKE, handshake).await {
-                        drop(door.hub.take_guest::<R, _>(socket, door.dialect.clone()));
+                        drop(door.hub.take_guest::<R, _>(socket, door.dialect.clone(), limits));
                     }
                     drop(guest);
                 }));
@@ -58,6 +62,23 @@ impl Door {
         }
     }
 }
+
+/// What a WebSocket of this hub's takes
+#[cfg(feature = "ws")]
+fn websocket_options(hub: &Hub) -> crate::ws::Options {
+    crate::ws::Options::new().max_message(max_message(hub))
+}
+
+/// The longest message that the dialect does not refuse itself, in bytes; longer ones end what carries them
+#[cfg(any(feature = "ws", feature = "http"))]
+fn max_message(hub: &Hub) -> usize {
+    let limits = &hub.options.limits;
+    (limits.get_max_payload() as usize).saturating_add(limits.get_max_method() as usize + ENVELOPE)
+}
+
+/// Bytes of a message beside its method and payload, and then some
+#[cfg(any(feature = "ws", feature = "http"))]
+const ENVELOPE: usize = 64 << 10;
 
 /// Connects to a server
 pub(crate) async fn connect<R: Runtime>(
@@ -76,7 +97,7 @@ pub(crate) async fn connect<R: Runtime>(
             Ok(hub.open::<R, _>(socket, dialect))
         }
         #[cfg(feature = "http")]
-        Carrier::Http | Carrier::HttpConnect => connect_http::<R>(hub, dialect, endpoint).await,
+        Carrier::Http | Carrier::HttpConnect => http::connect::<R>(hub, dialect, endpoint).await,
         #[cfg(not(all(feature = "ws", feature = "http")))]
         _ => Err(endpoint.bad("it is not carried here").into()),
     }

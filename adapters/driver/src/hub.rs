@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use flyrpc_core::Limits;
+
 use crate::dialect::AnyDialect;
 use crate::driver::Driver;
 use crate::link::Link;
 use crate::options::Options;
 use crate::runtime::{Runtime, Transport};
-use crate::watchers::{Watch, Watchers};
+use crate::watchers::Watchers;
 use crate::{ConnectionId, Info, Payload, Peer, Router, Session};
 
 /// Who is connected, and how connections are made
@@ -65,7 +67,7 @@ impl Hub {
         if !self.may_enter(&self.lock()) {
             return None;
         }
-        self.enter::<R, T>(transport, dialect, |state| self.may_enter(state))
+        self.enter::<R, T>(transport, dialect, self.options.limits.clone(), |state| self.may_enter(state))
     }
 
     fn may_enter(&self, state: &HubState) -> bool {
@@ -77,17 +79,19 @@ impl Hub {
         self: &Arc<Self>,
         transport: T,
         dialect: AnyDialect,
+        limits: Limits,
     ) -> Option<Peer> {
-        self.enter::<R, T>(transport, dialect, |state| !state.stopped)
+        self.enter::<R, T>(transport, dialect, limits, |state| !state.stopped)
     }
 
     fn enter<R: Runtime, T: Transport>(
         self: &Arc<Self>,
         transport: T,
         dialect: AnyDialect,
+        limits: Limits,
         may_enter: impl FnOnce(&HubState) -> bool,
     ) -> Option<Peer> {
-        let peer = self.link::<R, T>(&transport, dialect);
+        let peer = self.link::<R, T>(&transport, dialect, limits);
         {
             // Who stops the server closes those who are in the list, so nobody enters behind that.
             let mut state = self.lock();
@@ -106,13 +110,18 @@ impl Hub {
         transport: T,
         dialect: AnyDialect,
     ) -> Peer {
-        let peer = self.link::<R, T>(&transport, dialect);
+        let peer = self.link::<R, T>(&transport, dialect, self.options.limits.clone());
         self.lock().peers.insert(peer.id(), peer.clone());
         self.start::<R, T>(&peer, transport);
         peer
     }
 
-    fn link<R: Runtime, T: Transport>(self: &Arc<Self>, transport: &T, dialect: AnyDialect) -> Peer {
+    fn link<R: Runtime, T: Transport>(
+        self: &Arc<Self>,
+        transport: &T,
+        dialect: AnyDialect,
+        limits: Limits,
+    ) -> Peer {
         let info = Info {
             id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             remote: transport.remote(),
@@ -120,7 +129,9 @@ impl Hub {
             session: Session::default(),
             shared: self.router.shared(),
         };
-        Peer { link: Link::new(info, dialect, self, R::spawn, R::error_code, R::now, transport.writer()) }
+        Peer {
+            link: Link::new(info, dialect, limits, self, R::spawn, R::error_code, R::now, transport.writer()),
+        }
     }
 
     fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T) {
@@ -179,21 +190,14 @@ impl Hub {
         Some(Guest { hub: Arc::clone(self) })
     }
 
-    /// Waits until no connection is taken any more
-    pub(crate) async fn stopping(&self) {
-        let poll = |cx: &mut Context<'_>| {
-            let mut state = self.lock();
-            if state.stopped {
-                return Poll::Ready(());
-            }
-            state.watchers.add(cx.waker());
-            Poll::Pending
-        };
-        let forget = |waker: &Waker| {
-            let forgotten = self.lock().watchers.forget(waker);
-            forgotten.into_iter().for_each(Waker::wake);
-        };
-        Watch::new(poll, forget).await;
+    /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
+    pub(crate) fn poll_stopping(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.stopped {
+            return Poll::Ready(());
+        }
+        state.watchers.add(cx.waker());
+        Poll::Pending
     }
 }
 

@@ -176,6 +176,8 @@ mod driver;
 mod error;
 mod extensions;
 mod format;
+#[cfg(feature = "http")]
+pub mod http;
 mod hub;
 mod inbox;
 #[cfg(feature = "_test")]
@@ -196,6 +198,8 @@ mod sync;
 #[cfg(feature = "tower")]
 mod tower;
 mod watchers;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use address::{Address, BadAddress, Carrier, Endpoint};
 pub use client::{Client, Connected};

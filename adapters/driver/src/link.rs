@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use bytes::Bytes;
 use flyrpc_core::fly::{Capabilities, RawPacket, codes};
 use flyrpc_core::{
-    Call, CallId, CloseReason, Connection, Event, Instant, Refusal, ReplyToken, State as Stage, Table,
+    Call, CallId, CloseReason, Connection, Event, Instant, Limits, Refusal, ReplyToken, State as Stage, Table,
 };
 
 use crate::calls::{Calls, Done};
@@ -96,6 +96,7 @@ impl Link {
     pub(crate) fn new(
         info: Info,
         dialect: AnyDialect,
+        limits: Limits,
         hub: &Arc<Hub>,
         spawn: fn(Task),
         error_code: ErrorCode,
@@ -104,7 +105,7 @@ impl Link {
     ) -> Arc<Self> {
         let (router, options) = (Arc::clone(&hub.router), Arc::clone(&hub.options));
         let state = State {
-            conn: Connection::new(dialect, options.limits.clone()),
+            conn: Connection::new(dialect, limits),
             calls: Calls::new(),
             requests: Requests::new(),
             lane: Lane::default(),

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, RemoteError, Server, codes};
+use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, Peer, RemoteError, Server, codes};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Args {
@@ -28,14 +28,49 @@ fn server() -> Server {
 }
 
 #[tokio::test]
-async fn calls_both_ways() {
-    let server = server().listen("jsonrpc+tcp://127.0.0.1:0").await.unwrap();
+async fn calls_both_ways_over_tcp() {
+    calls_both_ways("jsonrpc+tcp://127.0.0.1:0").await;
+}
+
+#[tokio::test]
+#[cfg(feature = "ws")]
+async fn calls_both_ways_over_websocket() {
+    calls_both_ways("jsonrpc+ws://127.0.0.1:0/rpc").await;
+}
+
+#[tokio::test]
+#[cfg(feature = "http")]
+async fn calls_both_ways_over_http_connect() {
+    calls_both_ways("jsonrpc+connect://127.0.0.1:0").await;
+}
+
+#[tokio::test]
+#[cfg(feature = "http")]
+async fn calls_over_http() {
+    let server = server().listen("jsonrpc+http://127.0.0.1:0/rpc").await.unwrap();
+    let client = Client::new().connect(server.address()).await.unwrap();
+    calls(&client).await;
+    let Err(Error::Remote(error)) = client.call("greet", ()).await else { panic!() };
+    assert_eq!(error.number, Some(-32001), "an exchange has no way back");
+    client.send("echo", "[1]").await.unwrap();
+    client.drain(core::time::Duration::from_secs(5)).await;
+    server.shutdown(core::time::Duration::from_secs(5)).await;
+}
+
+async fn calls_both_ways(address: &str) {
+    let server = server().listen(address).await.unwrap();
     let client = Client::new().handle("name", || Json("Ada")).connect(server.address()).await.unwrap();
+    assert_eq!(client.call_as::<Json<String>>("greet", ()).await.unwrap().0, "hello, Ada");
+    calls(&client).await;
+    client.drain(core::time::Duration::from_secs(5)).await;
+    server.shutdown(core::time::Duration::from_secs(5)).await;
+}
+
+async fn calls(client: &Peer) {
     assert_eq!(client.call("echo", r#"["hi"]"#).await.unwrap(), r#"["hi"]"#);
     let Json(product) =
         client.call_as::<Json<i64>>("Arith.Multiply", Json(Args { a: 7, b: 8 })).await.unwrap();
     assert_eq!(product, 56);
-    assert_eq!(client.call_as::<Json<String>>("greet", ()).await.unwrap().0, "hello, Ada");
     let Err(Error::Remote(error)) = client.call("Arith.Divide", Json(Args { a: 7, b: 0 })).await else {
         panic!()
     };

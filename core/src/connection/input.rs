@@ -31,7 +31,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         if self.receiving > 0 {
             return Ok(self.handle_piece(input));
         }
-        if self.controls.is_full() {
+        if self.controls.is_full() || self.dialect.is_due() {
             return Ok(self.blocked());
         }
         match self.dialect.decode(input, &self.limits) {

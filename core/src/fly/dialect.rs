@@ -233,7 +233,7 @@ impl Dialect for Fly {
     }
 
     fn encode_control<O: Sink + ?Sized>(
-        &self,
+        &mut self,
         control: &Control,
         limits: &Limits,
         out: &mut O,

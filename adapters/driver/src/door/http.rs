@@ -1,0 +1,86 @@
+//! HTTP connections: each exchange is a connection to the driver, which ends with its answer
+
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use flyrpc_core::jsonrpc::Framing;
+
+use super::{Door, max_message};
+use crate::dialect::AnyDialect;
+use crate::http::{Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve};
+use crate::hub::{Guest, Hub};
+use crate::runtime::{Runtime, Transport};
+use crate::{Carrier, Endpoint, Peer};
+
+/// How long the handlers of an exchange may take: until its client goes away, or `handler_timeout`
+const EXCHANGE: Duration = Duration::from_secs(24 * 3600);
+
+impl Door {
+    pub(super) fn admit_http<R: Runtime, T: Transport>(self: &Arc<Self>, stream: T) {
+        let Some(guest) = self.hub.greet() else { return };
+        let options = &self.hub.options;
+        let http = Options::new().max_message(max_message(&self.hub)).write_timeout(options.write_timeout);
+        let visit = Visit::<R> { door: Arc::clone(self), _guest: guest, runtime: PhantomData };
+        R::spawn(Box::pin(async move { serve::<R, T>(stream, Arc::new(visit), &http).await }));
+    }
+}
+
+/// One HTTP connection
+struct Visit<R> {
+    door: Arc<Door>,
+    _guest: Guest,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, T: Transport> Host<T> for Visit<R> {
+    fn exchange(&self, exchange: Exchange) -> bool {
+        let hub = &self.door.hub;
+        let departure = exchange.departure();
+        // Calls of ours can't be answered here, so this is only for its handlers.
+        let limits = hub.options.limits.clone().call_timeout(EXCHANGE);
+        let dialect = hub.options.json_in(Framing::Units);
+        let Some(peer) = hub.take_guest::<R, _>(exchange, dialect, limits) else { return false };
+        departure.then(move || peer.close());
+        true
+    }
+
+    fn connected(&self, stream: Prefixed<T>) {
+        self.join(stream, Framing::Lines);
+    }
+
+    #[cfg(feature = "ws")]
+    fn upgraded(&self, stream: Prefixed<T>) {
+        let options = super::websocket_options(&self.door.hub);
+        self.join(crate::ws::WebSocket::upgraded(stream, &options), Framing::Units);
+    }
+
+    fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.door.hub.poll_stopping(cx)
+    }
+}
+
+impl<R: Runtime> Visit<R> {
+    fn join<S: Transport>(&self, stream: S, framing: Framing) {
+        let hub = &self.door.hub;
+        drop(hub.take_guest::<R, _>(stream, hub.options.json_in(framing), hub.options.limits.clone()));
+    }
+}
+
+/// Connects to an HTTP server: at once for CONNECT, else when there is something to post
+pub(super) async fn connect<R: Runtime>(
+    hub: &Arc<Hub>,
+    dialect: AnyDialect,
+    endpoint: &Endpoint,
+) -> io::Result<Peer> {
+    let Endpoint { carrier, address, path, .. } = endpoint;
+    if *carrier == Carrier::HttpConnect {
+        let stream = connect_handshake(R::connect(address).await?, path).await?;
+        return Ok(hub.open::<R, _>(stream, dialect));
+    }
+    let options = HttpOptions::new().max_message(max_message(hub));
+    let client = HttpClient::<R>::new(address.clone(), &address.to_string(), path, options)?;
+    Ok(hub.open::<R, _>(client, dialect))
+}

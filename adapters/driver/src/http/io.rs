@@ -1,0 +1,329 @@
+//! Byte streams as hyper takes them, with the time that each phase of a connection may take
+
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::task::{Context, Poll};
+use core::time::Duration;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::Options;
+use crate::runtime::{Runtime, Timer, Transport, TryWrite};
+
+/// A stream of which some bytes were read before they were wanted
+#[derive(Debug)]
+pub struct Prefixed<T> {
+    prefix: Bytes,
+    stream: T,
+}
+
+impl<T> Prefixed<T> {
+    /// `prefix` comes first, then what the stream has
+    pub const fn new(prefix: Bytes, stream: T) -> Self {
+        Self { prefix, stream }
+    }
+
+    /// The bytes that were not read again, and the stream
+    pub fn into_parts(self) -> (Bytes, T) {
+        (self.prefix, self.stream)
+    }
+
+    /// Puts bytes that were read back to the front
+    pub(super) fn unread(mut self, front: &[&[u8]]) -> Self {
+        if front.iter().any(|part| !part.is_empty()) {
+            self.prefix = Bytes::from([front.concat().as_slice(), &self.prefix].concat());
+        }
+        self
+    }
+}
+
+impl<T: Transport> Transport for Prefixed<T> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        if self.prefix.is_empty() {
+            return self.stream.poll_read(cx, buf);
+        }
+        Poll::Ready(Ok(take(&mut self.prefix, buf)))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.stream.poll_write(cx, parts)
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(cx)
+    }
+
+    fn writer(&self) -> Option<Arc<dyn TryWrite>> {
+        self.stream.writer()
+    }
+
+    fn remote(&self) -> String {
+        self.stream.remote()
+    }
+}
+
+/// Moves as much as there is room for
+pub(super) fn take(from: &mut Bytes, buf: &mut BytesMut) -> usize {
+    let n = from.len().min(buf.capacity() - buf.len());
+    buf.extend_from_slice(&from.split_to(n));
+    n
+}
+
+/// A transport as hyper takes it
+pub(super) struct Io<R: Runtime, T> {
+    transport: T,
+    /// Read and not handed over yet
+    buf: BytesMut,
+    times: Option<Times<R>>,
+}
+
+/// Bytes read at a time
+const LEAST_READ: usize = 4 << 10;
+const MOST_READ: usize = 64 << 10;
+
+impl<R: Runtime, T> Io<R, T> {
+    /// Without limits in time
+    pub(super) fn new(transport: T) -> Self {
+        Self { transport, buf: BytesMut::new(), times: None }
+    }
+
+    /// Reads and writes fail that take longer than the phase allows
+    pub(super) fn timed(transport: T, phase: &Arc<Phase>, options: &Options) -> Self {
+        let times = Times {
+            phase: Arc::clone(phase),
+            header: options.header_timeout,
+            body: options.body_timeout,
+            idle: options.idle_timeout,
+            write: options.write_timeout,
+            reading: R::timer(),
+            reading_since: None,
+            writing: R::timer(),
+            is_stalled: false,
+        };
+        Self { transport, buf: BytesMut::new(), times: Some(times) }
+    }
+
+    pub(super) fn into_parts(self) -> (T, BytesMut) {
+        (self.transport, self.buf)
+    }
+}
+
+impl<R: Runtime, T: Transport> Read for Io<R, T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.buf.is_empty() {
+            this.buf.reserve(cursor.remaining().clamp(LEAST_READ, MOST_READ));
+            match this.transport.poll_read(cx, &mut this.buf) {
+                Poll::Ready(Ok(n)) => {
+                    if let Some(times) = this.times.as_mut().filter(|_| n > 0) {
+                        times.received();
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let waited_too_long = this.times.as_mut().is_some_and(|times| times.poll_read(cx));
+                    return if waited_too_long { Poll::Ready(Err(timed_out())) } else { Poll::Pending };
+                }
+            }
+        }
+        let n = this.buf.len().min(cursor.remaining());
+        cursor.put_slice(this.buf.get(..n).unwrap_or_default());
+        this.buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<R: Runtime, T: Transport> Write for Io<R, T> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(data)])
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = this.transport.poll_write(cx, parts);
+        let Some(times) = &mut this.times else { return written };
+        if written.is_ready() {
+            times.is_stalled = false;
+        } else if times.poll_write(cx) {
+            return Poll::Ready(Err(timed_out()));
+        }
+        written
+    }
+
+    /// A transport counts only what was passed on
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().transport.poll_shutdown(cx)
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+/// What a server's connection is waiting for; each change is told from the one before
+#[derive(Debug, Default)]
+pub(super) struct Phase(AtomicU32);
+
+/// A request's head; this is where a connection begins
+const HEAD: u32 = 0;
+/// A request's body
+const BODY: u32 = 1;
+/// The answer, for which there is no limit here
+const ANSWER: u32 = 2;
+/// The next request to begin
+const IDLE: u32 = 3;
+/// Numbers the changes
+const STEP: u32 = 4;
+
+impl Phase {
+    pub(super) fn body(&self) {
+        self.change(BODY);
+    }
+
+    pub(super) fn answer(&self) {
+        self.change(ANSWER);
+    }
+
+    pub(super) fn idle(&self) {
+        self.change(IDLE);
+    }
+
+    fn change(&self, phase: u32) {
+        let before = self.0.load(Ordering::Relaxed);
+        self.0.store((before & !(STEP - 1)).wrapping_add(STEP) | phase, Ordering::Relaxed);
+    }
+}
+
+struct Times<R: Runtime> {
+    phase: Arc<Phase>,
+    header: Duration,
+    body: Duration,
+    idle: Duration,
+    write: Duration,
+    reading: R::Timer,
+    /// The phase for which `reading` was set
+    reading_since: Option<u32>,
+    writing: R::Timer,
+    is_stalled: bool,
+}
+
+impl<R: Runtime> Times<R> {
+    /// Something has come
+    fn received(&mut self) {
+        match self.phase.0.load(Ordering::Relaxed) % STEP {
+            IDLE => self.phase.change(HEAD),
+            // A body may come as slowly as it likes, if only it comes.
+            BODY => self.reading_since = None,
+            _ => {}
+        }
+    }
+
+    /// Has a read waited for too long?
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        let phase = self.phase.0.load(Ordering::Relaxed);
+        let limit = match phase % STEP {
+            HEAD => self.header,
+            BODY => self.body,
+            IDLE => self.idle,
+            _ => return false,
+        };
+        if self.reading_since != Some(phase) {
+            self.reading_since = Some(phase);
+            self.reading.set(limit);
+        }
+        self.reading.poll_expired(cx).is_ready()
+    }
+
+    /// Has a write waited for too long?
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
+        if !core::mem::replace(&mut self.is_stalled, true) {
+            self.writing.set(self.write);
+        }
+        self.writing.poll_expired(cx).is_ready()
+    }
+}
+
+/// What the future gives, or `None` if it takes longer
+pub(super) async fn within<R: Runtime, F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut timer = R::timer();
+    timer.set(limit);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if timer.poll_expired(cx).is_ready() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
+}
+
+/// Reads some more; 0 at the end of the stream
+pub(super) async fn read<T: Transport>(transport: &mut T, buf: &mut BytesMut) -> io::Result<usize> {
+    buf.reserve(1 << 10);
+    poll_fn(|cx| transport.poll_read(cx, buf)).await
+}
+
+pub(super) async fn write_all<T: Transport>(transport: &mut T, mut data: &[u8]) -> io::Result<()> {
+    while !data.is_empty() {
+        let n = poll_fn(|cx| transport.poll_write(cx, &[IoSlice::new(data)])).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        data = data.get(n..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Ends a connection so that the other end can still read what it was sent: closing a socket with unread bytes would destroy it
+pub(super) async fn close<R: Runtime, T: Transport>(mut transport: T) {
+    let mut discarded = BytesMut::new();
+    let lingering = async {
+        poll_fn(|cx| transport.poll_shutdown(cx)).await?;
+        loop {
+            for _ in 0..READS {
+                discarded.clear();
+                if read(&mut transport, &mut discarded).await? == 0 {
+                    return io::Result::Ok(());
+                }
+            }
+            yield_now().await;
+        }
+    };
+    let _ = within::<R, _>(LINGER, lingering).await;
+}
+
+/// How long a connection that has ended waits for the other end to close
+const LINGER: Duration = Duration::from_secs(1);
+/// Reads before other tasks get their turn
+const READS: usize = 16;
+
+async fn yield_now() {
+    let mut is_first = true;
+    poll_fn(|cx| {
+        if core::mem::take(&mut is_first) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
+}

@@ -1,0 +1,3 @@
+module flyrpc-peer-go-jsonrpc
+
+go 1.19
