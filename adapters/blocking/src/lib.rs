@@ -51,6 +51,8 @@ mod options;
 mod peer;
 mod requests;
 mod server;
+#[cfg(feature = "service")]
+mod service;
 mod stream;
 mod worker;
 
@@ -59,6 +61,9 @@ pub use client::{Client, Connected};
 pub use flyrpc_core::fly::Flag;
 pub use flyrpc_core::fly::zip::ZipError;
 pub use flyrpc_core::{BadReply, WireError};
+#[cfg(feature = "service")]
+#[doc(hidden)]
+pub use flyrpc_driver::__service;
 #[cfg(feature = "borsh")]
 pub use flyrpc_driver::Borsh;
 #[cfg(feature = "json")]
@@ -72,9 +77,12 @@ pub use flyrpc_driver::Protobuf;
 pub use flyrpc_driver::{
     Ack, Address, Answer, Argument, BadAddress, Caller, Capabilities, CloseReason, ConnectionId, Decode,
     Direction, Encode, Error, Extensions, FormatError, Handler, Info, IntoPayload, IntoReply, Limits, Loss,
-    Outcome, Overload, Packet, PanicReport, Payload, Pong, ProtocolError, RawPacket, Refusal, RemoteError,
-    RequestId, Response, Session, Stage, State, Stats, UnreadableReply, ZipMode, codes,
+    Outcome, Overload, Packet, PanicReport, Payload, Pong, ProtocolError, RawPacket, Refusal, RegisterError,
+    RemoteError, RequestId, Response, Service, Session, Stage, State, Stats, UnreadableReply, WireFormat,
+    ZipMode, codes,
 };
+#[cfg(feature = "service")]
+pub use flyrpc_driver::{Calls, service};
 pub use peer::{Peer, PendingCall};
 pub use server::{Server, ServerHandle};
 pub use stream::Stream;

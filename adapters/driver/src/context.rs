@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::watchers::Watch;
-use crate::{Extensions, Protocol, Session};
+use crate::{Extensions, Protocol, Session, WireFormat};
 
 /// A connection's number, unlike that of any other in this process
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
@@ -59,6 +59,11 @@ pub trait Caller: Clone + Send + Sync + 'static {
     /// by default.
     fn forget_cancelled(&self, request: RequestId, waker: &Waker) {
         let _ = (request, waker);
+    }
+
+    /// The format of services' arguments and results; JSON by default
+    fn format(&self) -> WireFormat {
+        WireFormat::Json
     }
 
     /// The code for an error that is not this crate's: of middleware, for example; none by default

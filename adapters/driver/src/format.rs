@@ -14,6 +14,7 @@ mod msgpack;
 mod postcard;
 #[cfg(feature = "protobuf")]
 mod protobuf;
+mod wire;
 
 #[cfg(feature = "borsh")]
 pub use borsh::Borsh;
@@ -25,6 +26,9 @@ pub use msgpack::MsgPack;
 pub use postcard::Postcard;
 #[cfg(feature = "protobuf")]
 pub use protobuf::Protobuf;
+#[cfg(feature = "service")]
+pub(crate) use wire::Shape;
+pub use wire::WireFormat;
 
 /// What a payload can be read as
 ///

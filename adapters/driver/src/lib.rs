@@ -194,6 +194,7 @@ mod router;
 mod running;
 pub mod runtime;
 mod server;
+mod service;
 mod sync;
 #[cfg(feature = "tower")]
 mod tower;
@@ -223,7 +224,7 @@ pub use format::MsgPack;
 pub use format::Postcard;
 #[cfg(feature = "protobuf")]
 pub use format::Protobuf;
-pub use format::{Decode, Encode};
+pub use format::{Decode, Encode, WireFormat};
 #[cfg(feature = "_test")]
 pub use internals::Internals;
 pub use options::Direction;
@@ -235,5 +236,11 @@ pub use router::{
 #[cfg(feature = "tower")]
 pub use router::{HandlerFuture, HandlerService};
 pub use server::{Server, ServerHandle};
+#[cfg(feature = "service")]
+#[doc(hidden)]
+pub use service::__service;
+#[cfg(feature = "service")]
+pub use service::{Calls, ServiceCall, service};
+pub use service::{RegisterError, Service};
 #[cfg(feature = "tower")]
 pub use tower::{BoxError, CallRequest};

@@ -9,7 +9,7 @@ use flyrpc_core::jsonrpc::{Framing, JsonRpc};
 use flyrpc_core::{CloseReason, Limits, Overload};
 
 use crate::dialect::AnyDialect;
-use crate::{BadAddress, Carrier, Endpoint, Info, Peer, Protocol};
+use crate::{BadAddress, Carrier, Endpoint, Info, Peer, Protocol, WireFormat};
 
 /// Which way a packet goes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +32,7 @@ pub(crate) struct Options {
     pub(crate) protocol: Protocol,
     /// What connections that speak JSON-RPC start from
     pub(crate) json: JsonRpc,
+    pub(crate) format: WireFormat,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Duration,
@@ -83,6 +84,7 @@ impl Default for Options {
         Self {
             protocol: Protocol::FlyRpc,
             json: JsonRpc::new(),
+            format: WireFormat::default(),
             limits: Limits::new(),
             zip: ZipMode::Off,
             write_timeout: Duration::from_secs(30),
@@ -184,6 +186,14 @@ macro_rules! common_options {
         /// HTTP its framing is theirs.
         pub fn json_rpc(mut self, settings: crate::JsonRpc) -> Self {
             (self.options.protocol, self.options.json) = (crate::Protocol::JsonRpc, settings);
+            self
+        }
+
+        /// The format of what [`Service`](crate::Service)s take and give, where the protocol leaves it open; JSON by default
+        ///
+        /// Both ends must agree. JSON-RPC is always JSON.
+        pub fn format(mut self, format: crate::WireFormat) -> Self {
+            self.options.format = format;
             self
         }
 

@@ -19,7 +19,7 @@ use crate::room::poll_room;
 use crate::watchers::Watch;
 use crate::{
     Caller, ConnectionId, Decode, Error, FormatError, Info, IntoPayload, Outcome, Payload, Protocol,
-    RequestId, Session, UnreadableReply,
+    RequestId, Session, UnreadableReply, WireFormat,
 };
 
 /// The other end of a connection
@@ -275,6 +275,13 @@ impl Peer {
 impl Caller for Peer {
     fn info(&self) -> &Info {
         &self.link.info
+    }
+
+    fn format(&self) -> WireFormat {
+        match self.link.info.protocol {
+            Protocol::FlyRpc => self.link.options.format,
+            Protocol::JsonRpc => WireFormat::Json,
+        }
     }
 
     fn is_cancelled(&self, request: RequestId) -> bool {

@@ -1,8 +1,10 @@
 //! JSON, by `serde_json`
 
+use core::marker::PhantomData;
+
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::error::Category;
 
 use super::{Decode, Encode, wrapper};
@@ -36,17 +38,27 @@ wrapper! {
 
 impl<T: DeserializeOwned> Decode for Json<T> {
     fn decode(payload: &Bytes) -> Result<Self, FormatError> {
-        // serde_json's own texts quote strings, members and variants of the payload.
-        serde_json::from_slice(payload).map(Self).map_err(|error| {
-            let what = match error.classify() {
-                Category::Io | Category::Syntax => "not valid",
-                Category::Data => "another shape or range",
-                Category::Eof => "it ends too early",
-            };
-            let (line, column) = (error.line(), error.column());
-            FormatError::reading::<T>(FORMAT, format_args!("{what}, at line {line} column {column}"))
-        })
+        read::<T, _>(PhantomData::<T>, payload).map(Self)
     }
+}
+
+/// What `seed` makes of the payload; an error calls it a `T`
+pub(super) fn read<'de, T, S: DeserializeSeed<'de>>(
+    seed: S,
+    payload: &'de [u8],
+) -> Result<S::Value, FormatError> {
+    let mut reader = serde_json::Deserializer::from_slice(payload);
+    let value = seed.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    // serde_json's own texts quote strings, members and variants of the payload.
+    value.map_err(|error| {
+        let what = match error.classify() {
+            Category::Io | Category::Syntax => "not valid",
+            Category::Data => "another shape or range",
+            Category::Eof => "it ends too early",
+        };
+        let (line, column) = (error.line(), error.column());
+        FormatError::reading::<T>(FORMAT, format_args!("{what}, at line {line} column {column}"))
+    })
 }
 
 impl<T: Serialize> Encode for Json<T> {

@@ -1,9 +1,11 @@
 //! MessagePack, by `rmp-serde`
 
+use core::marker::PhantomData;
+
 use bytes::Bytes;
 use rmp_serde::decode::Error;
 use serde::Serialize;
-use serde::de::{Deserialize as _, DeserializeOwned, IgnoredAny};
+use serde::de::{Deserialize as _, DeserializeOwned, DeserializeSeed, IgnoredAny};
 
 use super::{Decode, Encode, wrapper};
 use crate::FormatError;
@@ -35,14 +37,22 @@ wrapper! {
 
 impl<T: DeserializeOwned> Decode for MsgPack<T> {
     fn decode(payload: &Bytes) -> Result<Self, FormatError> {
-        let bad = |what| FormatError::reading::<T>(FORMAT, what);
-        let mut reader = rmp_serde::Deserializer::from_read_ref(&payload[..]);
-        let value = T::deserialize(&mut reader).map_err(|error| bad(phrase(&error)))?;
-        // The reader doesn't say where it stands; at the end there is no marker to be read.
-        match IgnoredAny::deserialize(&mut reader) {
-            Err(Error::InvalidMarkerRead(_)) => Ok(Self(value)),
-            Ok(_) | Err(_) => Err(bad("something follows the value")),
-        }
+        read::<T, _>(PhantomData::<T>, payload).map(Self)
+    }
+}
+
+/// What `seed` makes of the payload; an error calls it a `T`
+pub(super) fn read<'de, T, S: DeserializeSeed<'de>>(
+    seed: S,
+    payload: &'de [u8],
+) -> Result<S::Value, FormatError> {
+    let bad = |what| FormatError::reading::<T>(FORMAT, what);
+    let mut reader = rmp_serde::Deserializer::from_read_ref(payload);
+    let value = seed.deserialize(&mut reader).map_err(|error| bad(phrase(&error)))?;
+    // The reader doesn't say where it stands; at the end there is no marker to be read.
+    match IgnoredAny::deserialize(&mut reader) {
+        Err(Error::InvalidMarkerRead(_)) => Ok(value),
+        Ok(_) | Err(_) => Err(bad("something follows the value")),
     }
 }
 
