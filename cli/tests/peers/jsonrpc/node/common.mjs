@@ -3,6 +3,7 @@
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 
 const CHECK_TIME = 20_000; // ms
 
@@ -30,8 +31,9 @@ export function divide({ A, B }) {
 }
 
 export function same(got, wanted) {
-  const [a, b] = [JSON.stringify(got), JSON.stringify(wanted)];
-  if (a !== b) throw new Error(`${a.slice(0, 200)} instead of ${b.slice(0, 200)}`);
+  if (isDeepStrictEqual(got, wanted)) return;
+  const shown = (value) => String(JSON.stringify(value)).slice(0, 200);
+  throw new Error(`${shown(got)} instead of ${shown(wanted)}`);
 }
 
 export function holds(condition, what) {
