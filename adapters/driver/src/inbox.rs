@@ -95,7 +95,8 @@ impl Inbox {
         } else {
             let missing = self.want.saturating_sub(len).max(LEAST);
             if self.buf.capacity() - len < missing {
-                self.replace(self.chunk.max(FIRST).max(missing));
+                // Twice as much where the end of a long message is not known, so that it is not copied again and again.
+                self.replace(self.chunk.max(FIRST).max(missing).max(len));
             }
         }
         &mut self.buf

@@ -187,6 +187,7 @@ mod link;
 mod options;
 mod out;
 mod payload;
+mod pending;
 mod peer;
 mod requests;
 mod room;
@@ -198,6 +199,7 @@ mod service;
 mod sync;
 #[cfg(feature = "tower")]
 mod tower;
+mod trace;
 mod watchers;
 #[cfg(feature = "ws")]
 pub mod ws;
@@ -229,6 +231,7 @@ pub use format::{Decode, Encode, WireFormat};
 pub use internals::Internals;
 pub use options::Direction;
 pub use payload::{IntoPayload, Payload};
+pub use pending::PendingCall;
 pub use peer::{Ack, Answer, Call, Peer, Ping, Pong, Response, Sending};
 pub use router::{
     Argument, Dispatched, Handler, IntoReply, Outcome, Packet, PanicReport, Request, Route, Router, State,

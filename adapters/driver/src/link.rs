@@ -5,14 +5,12 @@
 //! driver is told to come, once per turn of the scheduler: it comes after the others that are ready, and one write takes
 //! what all of them have encoded.
 
-use core::panic::AssertUnwindSafe;
 use core::task::Waker;
 use std::io::IoSlice;
-use std::panic::catch_unwind;
 use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
-use flyrpc_core::fly::{Capabilities, RawPacket, codes};
+use flyrpc_core::fly::{Capabilities, codes};
 use flyrpc_core::{
     Call, CallId, CloseReason, Connection, Event, Instant, Limits, Refusal, ReplyToken, State as Stage, Table,
 };
@@ -28,8 +26,9 @@ use crate::requests::Requests;
 use crate::room::Room;
 use crate::runtime::{Task, TryWrite};
 use crate::sync::{Mutex, MutexGuard};
+use crate::trace::Wire;
 use crate::watchers::Watchers;
-use crate::{Direction, Error, Info, Outcome, Peer, Router};
+use crate::{Error, Info, Outcome, Peer, Router};
 
 /// One connection
 pub(crate) struct Link {
@@ -39,6 +38,7 @@ pub(crate) struct Link {
     pub(crate) spawn: fn(Task),
     pub(crate) error_code: ErrorCode,
     pub(crate) clock: Clock,
+    pub(crate) wire: Wire,
     /// The other connections of the same server
     pub(crate) hub: Weak<Hub>,
     state: Mutex<State>,
@@ -104,6 +104,7 @@ impl Link {
         writer: Option<Arc<dyn TryWrite>>,
     ) -> Arc<Self> {
         let (router, options) = (Arc::clone(&hub.router), Arc::clone(&hub.options));
+        let wire = Wire::of(&dialect);
         let state = State {
             conn: Connection::new(dialect, limits),
             calls: Calls::new(),
@@ -134,6 +135,7 @@ impl Link {
             spawn,
             error_code,
             clock: Clock::start(time),
+            wire,
             hub: Arc::downgrade(hub),
             state: Mutex::new(state),
         })
@@ -233,30 +235,10 @@ impl Link {
         }
     }
 
-    /// Shows packets on their way out to the hook, if there is one
-    pub(crate) fn observe_out(&self, out: &Out) {
-        if self.options.on_packet.is_some() {
-            let mut rest = out.small();
-            let (max_code, max) = (usize::MAX, u64::MAX);
-            while let Ok(Some((packet, len))) = RawPacket::decode(rest, max_code, max) {
-                self.observe(Direction::Out, &packet);
-                rest = rest.get(len..).unwrap_or_default();
-            }
-        }
-    }
-
-    /// Shows a packet to the hook, if there is one
-    pub(crate) fn observe(&self, direction: Direction, packet: &RawPacket<'_>) {
-        if let Some(hook) = &self.options.on_packet {
-            // A panic would leave what is being written half done.
-            let _ = catch_unwind(AssertUnwindSafe(|| hook(&self.info, direction, packet)));
-        }
-    }
-
     /// The body, where it may be kept by reference
     fn keep<'b>(&self, body: Option<&'b Bytes>) -> Option<&'b Bytes> {
-        // The hook wants packets in one piece.
-        if self.options.on_packet.is_some() { None } else { body }
+        // A hook wants messages in one piece.
+        if self.is_observed() { None } else { body }
     }
 
     /// Encodes a request; its place is the caller's to wait at

@@ -22,6 +22,8 @@ pub enum Direction {
 
 /// Sees every packet of a connection as it is on the wire: level 1 of FlyRPC's API
 pub(crate) type PacketHook = Arc<dyn Fn(&Info, Direction, &RawPacket<'_>) + Send + Sync>;
+/// Sees the bytes of every message of a connection
+pub(crate) type MessageHook = Arc<dyn Fn(&Info, Direction, &[u8]) + Send + Sync>;
 pub(crate) type ConnectHook = Arc<dyn Fn(&Peer) + Send + Sync>;
 pub(crate) type CloseHook = Arc<dyn Fn(&Peer, CloseReason) + Send + Sync>;
 
@@ -44,6 +46,7 @@ pub(crate) struct Options {
     pub(crate) handler_timeout: Option<Duration>,
     pub(crate) hello: bool,
     pub(crate) on_packet: Option<PacketHook>,
+    pub(crate) on_message: Option<MessageHook>,
     pub(crate) on_connect: Option<ConnectHook>,
     pub(crate) on_close: Option<CloseHook>,
 }
@@ -96,6 +99,7 @@ impl Default for Options {
             handler_timeout: None,
             hello: false,
             on_packet: None,
+            on_message: None,
             on_connect: None,
             on_close: None,
         }
@@ -254,7 +258,20 @@ macro_rules! common_options {
             self
         }
 
-        /// Sees every packet of every connection as it is on the wire, both ways: the lowest level of the API
+        /// Sees the bytes of every message, in whatever protocol, both ways: FlyRPC's packets, JSON-RPC's texts without what frames
+        /// them
+        ///
+        /// What comes in a batch is seen element by element. While it is set, large bodies are copied on their way out. The hook
+        /// must not wait.
+        pub fn on_message(
+            mut self,
+            hook: impl Fn(&crate::Info, crate::Direction, &[u8]) + Send + Sync + 'static,
+        ) -> Self {
+            self.options.on_message = Some(std::sync::Arc::new(hook));
+            self
+        }
+
+        /// Sees every FlyRPC packet of every connection as it is on the wire, both ways: the lowest level of the API
         ///
         /// While it is set, large bodies are copied on their way out. The hook must not wait.
         pub fn on_packet(

@@ -490,7 +490,7 @@ impl<T> Drop for Call<'_, T> {
 }
 
 /// Nobody waits for the call at `place` any more
-fn release(link: &Link, place: u32) {
+pub(crate) fn release(link: &Link, place: u32) {
     let mut guard = link.lock();
     let state = &mut *guard;
     let mut cancelled = false;

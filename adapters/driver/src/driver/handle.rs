@@ -4,7 +4,6 @@ use core::task::Context as Poller;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flyrpc_core::fly::RawPacket;
 
 use super::{Held, Io, Item};
 use crate::lane::{self, LaneTask};
@@ -40,10 +39,8 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         }
         drop(state);
         self.spent.clear();
-        for packet in self.seen.drain(..) {
-            if let Ok(Some((packet, _))) = RawPacket::decode(&packet, usize::MAX, u64::MAX) {
-                link.observe(Direction::In, &packet);
-            }
+        for message in self.seen.drain(..) {
+            link.observe(Direction::In, &message);
         }
         self.wake();
         let ran = self.run(link, room, resumed, cx);

@@ -121,7 +121,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
 
     /// Keeps a packet for the hook
     fn see(&mut self, link: &Link, consumed: usize) {
-        if link.options.on_packet.is_some() {
+        if link.is_observed() {
             self.seen.push(Bytes::copy_from_slice(self.inbox.data().get(..consumed).unwrap_or_default()));
         }
     }

@@ -39,7 +39,7 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                     core::mem::swap(&mut self.batch, &mut state.out);
                     self.batch_owed = state.owed;
                     state.writing = true;
-                    if link.options.on_packet.is_some() {
+                    if link.is_observed() {
                         drop(state);
                         link.observe_out(&self.batch);
                         state = link.lock();
