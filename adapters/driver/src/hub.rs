@@ -75,6 +75,7 @@ impl Hub {
     }
 
     /// Takes the connection of a guest, which has been counted
+    #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) fn take_guest<R: Runtime, T: Transport>(
         self: &Arc<Self>,
         transport: T,
@@ -180,6 +181,7 @@ impl Hub {
     }
 
     /// Counts a guest, unless there are as many as may be, or it is the end
+    #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
         let mut state = self.lock();
         if !self.may_enter(&state) {
@@ -191,6 +193,7 @@ impl Hub {
     }
 
     /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
+    #[cfg(feature = "http")]
     pub(crate) fn poll_stopping(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.stopped {
@@ -232,10 +235,12 @@ impl Drop for Entry {
 }
 
 /// A guest's place
+#[cfg(any(feature = "ws", feature = "http"))]
 pub(crate) struct Guest {
     hub: Arc<Hub>,
 }
 
+#[cfg(any(feature = "ws", feature = "http"))]
 impl Drop for Guest {
     fn drop(&mut self) {
         self.hub.change(|state| state.guests -= 1);

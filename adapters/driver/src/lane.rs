@@ -58,6 +58,10 @@ pub(crate) fn dispatch(
     message: Packet,
     cx: &mut Poller<'_>,
 ) -> Option<Pin<Box<dyn Future<Output = Outcome> + Send>>> {
+    #[cfg(feature = "json")]
+    if !link.router.handles(&message.code) && crate::subscription::take(link, &message) {
+        return None;
+    }
     let peer = Peer { link: Arc::clone(link) };
     let request = Request::new(Context::new(peer, MESSAGE, None), message);
     match link.router.dispatch(request, cx) {

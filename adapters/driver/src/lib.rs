@@ -187,8 +187,8 @@ mod link;
 mod options;
 mod out;
 mod payload;
-mod pending;
 mod peer;
+mod pending;
 mod requests;
 mod room;
 mod router;
@@ -196,6 +196,8 @@ mod running;
 pub mod runtime;
 mod server;
 mod service;
+#[cfg(feature = "json")]
+mod subscription;
 mod sync;
 #[cfg(feature = "tower")]
 mod tower;
@@ -231,8 +233,8 @@ pub use format::{Decode, Encode, WireFormat};
 pub use internals::Internals;
 pub use options::Direction;
 pub use payload::{IntoPayload, Payload};
-pub use pending::PendingCall;
 pub use peer::{Ack, Answer, Call, Peer, Ping, Pong, Response, Sending};
+pub use pending::PendingCall;
 pub use router::{
     Argument, Dispatched, Handler, IntoReply, Outcome, Packet, PanicReport, Request, Route, Router, State,
 };
@@ -245,5 +247,7 @@ pub use service::__service;
 #[cfg(feature = "service")]
 pub use service::{Calls, ServiceCall, service};
 pub use service::{RegisterError, Service};
+#[cfg(feature = "json")]
+pub use subscription::{Subscribed, Subscription};
 #[cfg(feature = "tower")]
 pub use tower::{BoxError, CallRequest};

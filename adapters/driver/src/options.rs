@@ -132,6 +132,23 @@ macro_rules! common_options {
             self
         }
 
+        /// Lets peers subscribe. See [`Router::subscription`](crate::Router::subscription).
+        #[cfg(feature = "json")]
+        pub fn subscription<F, S>(
+            mut self,
+            subscribe: &str,
+            notification: &str,
+            unsubscribe: &str,
+            serve: F,
+        ) -> Self
+        where
+            F: Fn(crate::Subscription, crate::Request<crate::Peer>) -> S + Send + Sync + 'static,
+            S: core::future::Future<Output = ()> + Send + 'static,
+        {
+            self.router = self.router.subscription(subscribe, notification, unsubscribe, serve);
+            self
+        }
+
         /// Lets `handler` answer what has no handler of its own; without, that is answered `NOT_FOUND`
         pub fn fallback<A>(mut self, handler: impl crate::Handler<A, crate::Peer>) -> Self {
             self.router = self.router.fallback(handler);

@@ -80,6 +80,13 @@ impl PendingCall {
         T::from_answer(core::future::poll_fn(|cx| self.poll_outcome(cx)).await?)
     }
 
+    /// Lets the call go on, though nobody wants its result
+    pub fn detach(mut self) {
+        if let Some(place) = self.place.take() {
+            self.link.lock().calls.release(place, |_| false);
+        }
+    }
+
     fn poll_outcome(&mut self, cx: &Context<'_>) -> Poll<Result<Outcome, Error>> {
         let Some(place) = self.place else { return Poll::Ready(Err(Error::Cancelled)) };
         let done = ready!(self.link.lock().calls.poll(place, cx.waker()));

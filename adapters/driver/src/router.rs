@@ -166,6 +166,12 @@ impl<P: Caller> Router<P> {
         }
     }
 
+    /// Has the code a handler of its own?
+    #[cfg(feature = "json")]
+    pub(crate) fn handles(&self, code: &[u8]) -> bool {
+        self.routes.contains_key(code)
+    }
+
     /// The codes that have a handler, sorted
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "sorted before anybody sees them")]

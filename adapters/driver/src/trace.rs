@@ -31,7 +31,8 @@ impl Link {
     /// Is there a hook that sees all?
     pub(crate) fn is_observed(&self) -> bool {
         let options = &self.options;
-        options.on_message.is_some() || (options.on_packet.is_some() && self.info.protocol == Protocol::FlyRpc)
+        options.on_message.is_some()
+            || (options.on_packet.is_some() && self.info.protocol == Protocol::FlyRpc)
     }
 
     /// Shows messages on their way out to the hooks, if there are any
@@ -110,9 +111,12 @@ mod tests {
     #[test]
     fn what_is_sent_is_told_apart() {
         let texts = ["{\"a\":1}", "[2]"];
-        let units: Vec<u8> =
-            texts.iter().flat_map(|text| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat()).collect();
-        let headed: String = texts.iter().map(|text| format!("Content-Length: {}\r\n\r\n{text}", text.len())).collect();
+        let units: Vec<u8> = texts
+            .iter()
+            .flat_map(|text| [&(text.len() as u32).to_be_bytes()[..], text.as_bytes()].concat())
+            .collect();
+        let headed: String =
+            texts.iter().map(|text| format!("Content-Length: {}\r\n\r\n{text}", text.len())).collect();
         for (framing, bytes) in [
             (Framing::Lines, b"{\"a\":1}\n[2]\n".to_vec()),
             (Framing::Units, units),
