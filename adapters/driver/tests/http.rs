@@ -1,0 +1,59 @@
+//! HTTP over pipes in memory, whole and byte by byte
+
+#![allow(missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of tests, which the setting for tests does not see"
+)]
+
+mod common;
+#[path = "http/host.rs"]
+mod host;
+#[path = "http/suite.rs"]
+mod suite;
+
+pub(crate) async fn pause() {
+    common::pause(20).await;
+}
+
+/// A listener that is dropped takes no connection any more
+pub(crate) fn refuse() {
+    common::reset();
+}
+
+fn run(test: impl Future<Output = ()>, wire: common::Wire) {
+    common::reset();
+    common::set_wire(wire);
+    let mut test = common::Hold::new(test);
+    let mut is_ready = test.poll().is_ready();
+    while !is_ready {
+        let stepped = common::step();
+        let woken = test.is_woken();
+        assert!(stepped || woken, "nothing is ready, and the test is not either");
+        is_ready = woken && test.poll().is_ready();
+    }
+    drop(test);
+    common::reset();
+}
+
+mod whole {
+    use crate::common::{Hand, Wire};
+
+    fn run(test: impl Future<Output = ()>) {
+        crate::run(test, Wire::WIDE);
+    }
+
+    crate::suite::suite!(Hand, run);
+}
+
+/// P18
+mod byte_by_byte {
+    use crate::common::{Hand, Wire};
+
+    fn run(test: impl Future<Output = ()>) {
+        crate::run(test, Wire { at_a_time: 1, capacity: 32, writer: false });
+    }
+
+    crate::suite::suite!(Hand, run);
+}
