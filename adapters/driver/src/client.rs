@@ -46,6 +46,24 @@ impl<R: Runtime> Client<R> {
         self.connect_within(address, Duration::from_secs(10)).await
     }
 
+    /// Connects to a net/rpc server at `host:port` that speaks JSON-RPC: the same as `jsonrpc+tcp://host:port`
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn dial(self, address: impl ToString) -> io::Result<Connected> {
+        self.connect(format!("jsonrpc+tcp://{}", address.to_string())).await
+    }
+
+    /// Connects to a net/rpc server at `host:port` by HTTP `CONNECT`, on its usual path: the same as
+    /// `jsonrpc+connect://host:port/_goRPC_`
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    #[cfg(feature = "http")]
+    pub async fn dial_http(self, address: impl ToString) -> io::Result<Connected> {
+        self.connect(format!("jsonrpc+connect://{}", address.to_string())).await
+    }
+
     /// Connects, within `timeout`
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::hub::{Hub, Listening, send_to_all};
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
 use crate::watchers::Watch;
-use crate::{Address, ConnectionId, Endpoint, IntoPayload, Overload, Peer, Router};
+use crate::{Address, CloseReason, ConnectionId, Endpoint, IntoPayload, Overload, Peer, Router};
 
 /// A server to be: what it answers, and its limits
 ///
@@ -259,6 +259,14 @@ impl<R: Runtime> ServerHandle<R> {
     /// It speaks FlyRPC, or JSON-RPC after [`Server::json_rpc`].
     pub fn attach<T: Transport>(&self, transport: T) -> Option<Peer> {
         self.hub.take::<R, T>(transport, self.hub.options.dialect_of_streams())
+    }
+
+    /// Serves a stream that is connected already until it ends, and tells what ended it; `None` past the limit of connections
+    ///
+    /// What it speaks is as for [`attach`](Self::attach). Dropping the future leaves the connection open.
+    pub async fn serve_connection<T: Transport>(&self, transport: T) -> Option<CloseReason> {
+        let peer = self.attach(transport)?;
+        Some(peer.closed().await)
     }
 
     /// Listens at another address too, which may speak another protocol: its connections are the same server's
