@@ -16,7 +16,7 @@ pub(super) struct Scan {
     token: u32,
     /// Where each member of the outermost object is
     spans: [Span; MEMBERS],
-    /// Elements of the outermost array
+    /// Values that the outermost array or object holds
     elements: u32,
     /// For each depth: is the container an object?
     objects: [u64; 4],
@@ -127,7 +127,6 @@ impl Scan {
                     }
                     if self.depth == 1 {
                         self.token = at as u32;
-                        self.elements += u32::from(state == State::First);
                     }
                     match byte {
                         b'"' => {
@@ -164,12 +163,7 @@ impl Scan {
                 State::Next => match byte {
                     b',' => {
                         at += 1;
-                        if self.in_object() {
-                            state = State::Key;
-                        } else {
-                            state = State::Value;
-                            self.elements += u32::from(self.depth == 1);
-                        }
+                        state = if self.in_object() { State::Key } else { State::Value };
                     }
                     b'}' | b']' if self.in_object() == (byte == b'}') => {
                         at += 1;
@@ -218,7 +212,7 @@ impl Scan {
         (!raw.is_empty()).then_some(raw)
     }
 
-    /// Elements of the outermost array
+    /// Values that the outermost array or object holds
     pub(super) const fn elements(&self) -> u32 {
         self.elements
     }
@@ -277,11 +271,13 @@ impl Scan {
     /// True when it was the outermost
     #[inline]
     fn value_ended(&mut self, at: usize) -> bool {
-        if self.depth == 1
-            && let Some(member) = self.member.take()
-            && let Some(span) = self.spans.get_mut(member as usize)
-        {
-            *span = Span { start: self.token, end: at as u32 };
+        if self.depth == 1 {
+            self.elements += 1;
+            if let Some(member) = self.member.take()
+                && let Some(span) = self.spans.get_mut(member as usize)
+            {
+                *span = Span { start: self.token, end: at as u32 };
+            }
         }
         self.depth == 0
     }

@@ -142,17 +142,21 @@ fn p12_members_count_at_their_own_depth_and_the_last_wins() {
 }
 
 #[test]
-fn elements_of_the_outermost_array_are_counted() {
+fn p18_elements_are_counted_once_however_they_come() {
     for (text, elements) in [
         ("[]", 0),
         ("[ ]", 0),
         ("[1]", 1),
+        ("[12345,-1.5,null]", 3),
         ("[[1,2],{\"a\":[3,4]}, 5]", 3),
         ("[\"a,b\",[]]", 2),
-        ("{\"a\":[1,2]}", 0),
     ] {
-        let mut scan = Scan::default();
-        assert_eq!(scan.run(text.as_bytes(), true, DEPTH), Outcome::Done(text.len()));
-        assert_eq!(scan.elements(), elements, "{text}");
+        let (mut whole, mut pieces) = (Scan::default(), Scan::default());
+        assert_eq!(whole.run(text.as_bytes(), true, DEPTH), Outcome::Done(text.len()));
+        for end in 0..text.len() {
+            assert_eq!(pieces.run(&text.as_bytes()[..end], false, DEPTH), Outcome::More);
+        }
+        assert_eq!(pieces.run(text.as_bytes(), false, DEPTH), Outcome::Done(text.len()));
+        assert_eq!((whole.elements(), pieces.elements()), (elements, elements), "{text}");
     }
 }

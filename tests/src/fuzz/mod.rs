@@ -4,10 +4,14 @@
 //! the committed corpora through them. The fourth, `model`, is [`crate::model::fuzz`].
 
 mod connection;
+mod jsonrpc_model;
+mod jsonrpc_wire;
 mod wire;
 mod zip;
 
 pub use crate::model::fuzz as model;
 pub use connection::connection;
+pub use jsonrpc_model::jsonrpc_model;
+pub use jsonrpc_wire::jsonrpc_wire;
 pub use wire::wire;
 pub use zip::zip;
