@@ -94,13 +94,10 @@ where
     let mut pongs = 0;
     for expected in messages(kind) {
         let came = loop {
-            match stream.next().await.unwrap().unwrap() {
-                Message::Pong(payload) => {
-                    assert_eq!(payload, "there?");
-                    pongs += 1;
-                }
-                message => break message,
-            }
+            let message = stream.next().await.unwrap().unwrap();
+            let Message::Pong(payload) = message else { break message };
+            assert_eq!(payload, "there?");
+            pongs += 1;
         };
         assert!(came == expected, "{} bytes instead of {}", came.len(), expected.len());
     }
