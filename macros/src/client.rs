@@ -1,9 +1,9 @@
 //! The typed client
 
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Ident, TokenStream};
+use quote::{quote, quote_spanned};
 
-use crate::expand::Service;
+use crate::expand::{Service, place};
 use crate::method::Method;
 
 /// The client's own methods, which those of the trait must not be called like
@@ -66,15 +66,17 @@ fn client_method(service: &Service, at: usize, method: &Method) -> TokenStream {
     let types = method.arguments().map(|parameter| &parameter.declared);
     let value = &result.value;
     let (output, call) = if method.is_notification {
-        (quote!(P::Sending<'_>), quote!(notify))
+        (quote!(P::Sending<'_>), "notify")
     } else {
-        (quote!(P::Call<'_, #value>), quote!(call))
+        (quote_spanned!(place(value)=> P::Call<'_, #value>), "call")
     };
+    let call = Ident::new(call, place(ident));
+    let body = quote_spanned!(place(ident)=> self.0.#call(__METHODS, #at, &(#(&#names,)*)));
     quote! {
         #about
         #(#attributes)*
         #vis fn #ident(&self, #(#names: #types),*) -> #output {
-            self.0.#call(__METHODS, #at, &(#(&#names,)*))
+            #body
         }
     }
 }

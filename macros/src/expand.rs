@@ -1,7 +1,7 @@
 //! The trait, and what comes with it
 
-use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, format_ident, quote};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::Parser;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -198,19 +198,17 @@ fn table(service: &Service) -> TokenStream {
 fn checks(service: &Service) -> TokenStream {
     let checks = service.methods.iter().flat_map(|method| {
         let values = method.arguments().map(|parameter| &parameter.owned).chain([&method.result.value]);
-        let values = values.map(|ty| {
-            let span =
-                ty.clone().into_iter().next().map_or_else(proc_macro2::Span::call_site, |token| token.span());
-            quote::quote_spanned!(span=> __flyrpc::value::<#ty>();)
-        });
-        let error = method
-            .result
-            .error
-            .iter()
-            .map(|ty| quote::quote_spanned!(ty.span()=> __flyrpc::failure::<#ty>();));
+        let values = values.map(|ty| quote_spanned!(place(ty)=> __flyrpc::value::<#ty>();));
+        let error =
+            method.result.error.iter().map(|ty| quote_spanned!(place(ty)=> __flyrpc::failure::<#ty>();));
         values.chain(error).collect::<Vec<_>>()
     });
     quote!(const _: () = { #(#checks)* };)
+}
+
+/// Generated code that is shown where `tokens` are when the compiler refuses it
+pub(crate) fn place(tokens: &impl ToTokens) -> Span {
+    Span::call_site().located_at(tokens.span())
 }
 
 /// Several errors, to be shown together
@@ -218,7 +216,7 @@ fn checks(service: &Service) -> TokenStream {
 struct Errors(Option<syn::Error>);
 
 impl Errors {
-    fn add(&mut self, span: proc_macro2::Span, text: &str) {
+    fn add(&mut self, span: Span, text: &str) {
         self.push(syn::Error::new(span, text));
     }
 

@@ -30,7 +30,12 @@ impl Parameter {
             Pat::Ident(pat) if pat.by_ref.is_none() && pat.mutability.is_none() && pat.subpat.is_none() => {
                 pat.ident.clone()
             }
-            _ => return Err(syn::Error::new(pat.span(), "a parameter of a service needs a plain name")),
+            _ => {
+                return Err(syn::Error::new(
+                    pat.span(),
+                    "a parameter of a service has a plain name, which is its name on the wire",
+                ));
+            }
         };
         if let Type::ImplTrait(generic) = &**ty {
             return Err(syn::Error::new(

@@ -1,9 +1,9 @@
 //! The service
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{quote, quote_spanned};
 
-use crate::expand::Service;
+use crate::expand::{Service, place};
 use crate::method::Method;
 
 /// The type, and how it becomes a service
@@ -71,7 +71,7 @@ fn add(service: &Service, at: usize, method: &Method) -> TokenStream {
     let call = quote!(<__T as #trait_ident>::#ident(&__this, #(#handed),*));
     let call = if method.is_async { quote!(#call.await) } else { call };
     let outcome = if method.result.is_result {
-        quote!(#call.map_err(::core::convert::Into::<__flyrpc::RemoteError>::into))
+        quote_spanned!(place(ident)=> #call.map_err(::core::convert::Into::<__flyrpc::RemoteError>::into))
     } else {
         quote!(::core::result::Result::<_, __flyrpc::RemoteError>::Ok(#call))
     };
@@ -84,7 +84,7 @@ fn add(service: &Service, at: usize, method: &Method) -> TokenStream {
     } else {
         (quote!(now), outcome)
     };
-    quote! {
+    quote_spanned! {place(ident)=>
         let __service = {
             let __this = ::std::sync::Arc::clone(&__server.0);
             __flyrpc::#register(
