@@ -165,6 +165,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod batch;
 mod calls;
 mod client;
 mod clock;
@@ -207,6 +208,7 @@ mod watchers;
 pub mod ws;
 
 pub use address::{Address, BadAddress, Carrier, Endpoint};
+pub use batch::Batch;
 pub use client::{Client, Connected};
 pub use context::{Caller, ConnectionId, Context, Info, RequestId};
 pub use dialect::Protocol;

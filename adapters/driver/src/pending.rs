@@ -67,11 +67,15 @@ impl Peer {
         let place = link.call(&mut state, now, code, bytes, shared, now + timeout, Waker::noop())?;
         let alone = state.conn.in_flight() <= 1 && state.requests.running() == 0;
         link.encoded(state, alone);
-        Ok(PendingCall { link: Arc::clone(link), place: Some(place) })
+        Ok(PendingCall::new(link, place))
     }
 }
 
 impl PendingCall {
+    pub(crate) fn new(link: &Arc<Link>, place: u32) -> Self {
+        Self { link: Arc::clone(link), place: Some(place) }
+    }
+
     /// Waits for the result, and gives it as a `T`
     ///
     /// # Errors

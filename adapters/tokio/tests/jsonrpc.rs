@@ -118,3 +118,43 @@ async fn the_wire_is_the_specifications() {
     .await
     .unwrap();
 }
+
+#[tokio::test]
+async fn a_batch_is_one_message() {
+    use std::sync::{Arc, Mutex};
+
+    use flyrpc_tokio::Direction;
+
+    let server = server().listen("jsonrpc+tcp://127.0.0.1:0").await.unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = Arc::clone(&seen);
+    let client = Client::new()
+        .on_message(move |_, direction, message| {
+            if direction == Direction::Out {
+                sees.lock().unwrap().push(String::from_utf8_lossy(message).into_owned());
+            }
+        })
+        .connect(server.address())
+        .await
+        .unwrap();
+    let calls = client.batch().call("echo", "[1]").send("echo", "[2]").call("nothing", ()).start().unwrap();
+    let [echo, nothing] = <[_; 2]>::try_from(calls).unwrap();
+    assert_eq!(echo.await.unwrap(), "[1]");
+    assert!(matches!(nothing.await, Err(Error::Remote(error)) if error.is(codes::NOT_FOUND)));
+    // What can't be sent leaves nothing behind, and the connection as it was.
+    assert!(matches!(
+        client.batch().call("echo", "[1]").call("echo", "no JSON").start(),
+        Err(Error::Refused(_))
+    ));
+    assert_eq!(client.in_flight(), 0);
+    assert_eq!(client.call("echo", "[3]").await.unwrap(), "[3]");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            "[{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[1],\"id\":1},\
+             {\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[2]},\
+             {\"jsonrpc\":\"2.0\",\"method\":\"nothing\",\"id\":2}]",
+            "{\"jsonrpc\":\"2.0\",\"method\":\"echo\",\"params\":[3],\"id\":4}",
+        ]
+    );
+}

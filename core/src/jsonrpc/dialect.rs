@@ -35,6 +35,8 @@ pub struct JsonRpc {
     next: Next,
     owed: Owed,
     batches: Batches,
+    /// What is sent is part of a batch
+    collecting: bool,
 }
 
 /// Where in the stream the input starts
@@ -153,7 +155,25 @@ impl JsonRpc {
             next: Next::at(Place::Message),
             owed: Owed::default(),
             batches: Batches::default(),
+            collecting: false,
         }
+    }
+
+    /// Calls and notifications are written as elements of a batch from now on: without anything around or between them
+    ///
+    /// Into a sink of their own, that is; the owner puts commas between them and gives it to [`end_batch`](Self::end_batch).
+    /// Nothing else may be sent meanwhile.
+    pub const fn begin_batch(&mut self) {
+        self.collecting = true;
+    }
+
+    /// Writes the batch of these elements, which have commas between them, and tells its length
+    ///
+    /// # Errors
+    /// It did not fit; nothing was written, and the elements may be given again.
+    pub fn end_batch<O: Sink + ?Sized>(&mut self, elements: &[u8], out: &mut O) -> Result<usize, NoRoom> {
+        self.collecting = false;
+        write::array(self.framing, elements, out)
     }
 
     /// How messages follow each other, both ways; default [`Framing::Lines`]
@@ -407,7 +427,7 @@ impl JsonRpc {
         if !matches!(params, [] | [b'{' | b'[', ..]) {
             return Err(Refusal::BadPayload);
         }
-        write::call(self.frame(false), sequence, &method, params, out)?;
+        write::call(self.frame(self.collecting), sequence, &method, params, out)?;
         Ok(())
     }
 
