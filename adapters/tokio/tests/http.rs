@@ -1,11 +1,7 @@
 //! HTTP over tokio's sockets: what holds in memory holds here
 
 #![allow(missing_docs, reason = "tests")]
-#![allow(
-    clippy::unwrap_used,
-    unreachable_pub,
-    reason = "helpers of tests, which the setting for tests does not see"
-)]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests, which the setting for tests does not see")]
 
 #[path = "../../driver/tests/http/host.rs"]
 mod host;
