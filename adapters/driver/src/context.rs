@@ -138,7 +138,8 @@ impl<P: Caller> Context<P> {
 
     /// Does the sender no longer wait for the answer? A handler that computes for long looks now and then
     ///
-    /// A sender says so only after a `$hello`, of either end; the connection's end and `handler_timeout` show in any case.
+    /// A FlyRPC sender says so only after a `$hello`, of either end, a JSON-RPC sender where [`JsonRpc::cancel_method`](crate::JsonRpc::cancel_method) is set at
+    /// both; the connection's end and `handler_timeout` show in any case.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.peer.is_cancelled(self.request)

@@ -1,4 +1,4 @@
-//! FlyRPC for any async runtime: peers, routers, formats and the connection driver
+//! RPC for any async runtime: peers, routers, services, formats and the connection driver
 //!
 //! Programs depend on `flyrpc-tokio` or `flyrpc-smol`, which bring sockets, timers and tasks, and re-export all of this;
 //! who has another runtime implements [`runtime::Runtime`]. Two types to start from: [`Server`], or [`Client`], takes
@@ -16,6 +16,31 @@
 //! | what went wrong | [`Error`] for who calls, [`RemoteError`] for who answers, [`CloseReason`] for a connection, [`codes`] |
 //! | bounds | [`Limits`] of a connection; the other options are methods of [`Server`] and [`Client`] |
 //! | a runtime of your own | [`runtime`] |
+//! | what is spoken, and where | [`Protocol`], [`Endpoint`], [`Carrier`]; [`JsonRpc`] and [`Framing`] for its settings |
+//! | handlers under a common name | [`Service`], `#[service]`; [`Router::register`] |
+//! | calls that are started, or sent together | [`PendingCall`], [`Batch`] |
+//! | streams of values | `Subscription`, `Subscribed` |
+//!
+//! # Protocols
+//!
+//! A connection speaks FlyRPC or JSON-RPC 2.0, as its [`Endpoint`] says (`jsonrpc+ws://host:port/path`) or [`Server::json_rpc`].
+//! All else is the same: one router serves both, and one server may listen at several addresses, [`ServerHandle::also_listen`].
+//!
+//! | | FlyRPC | JSON-RPC 2.0 |
+//! |---|---|---|
+//! | what this crate calls a code | code | method, or an error's message |
+//! | payload of a request or message | any bytes | `params` as raw JSON: an array, an object, or nothing |
+//! | payload of an answer | any bytes | `result` as raw JSON; nothing is `null` |
+//! | [`RemoteError`] | `code`, `details` | `number` is the code, `code` the message, `details` the data |
+//! | a code without a handler | `NOT_FOUND` | -32601; -32002 if its service is unknown too |
+//! | a payload that can't be read | `BAD_PAYLOAD` | -32602 |
+//! | a handler's error, or its panic | its code, `HANDLER_PANIC` | -32001 or its own number, -32603 |
+//! | a cancel reaches the peer | after a `$hello` | where [`JsonRpc::cancel_method`] is set |
+//! | a keepalive's ping | `$ping` | a request for `rpc.ping`, which any answer will do for |
+//! | compression, [`Peer::hello`], [`Packet::flag`], [`Server::on_packet`] | yes | no |
+//!
+//! With feature `json`, arguments and results are `Json<T>` on both. Over HTTP POST each exchange is a connection of its own, which
+//! ends with its answer: handlers can't call back there, and sessions don't outlive it.
 //!
 //! # Levels
 //!
@@ -99,7 +124,10 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `json`, `msgpack`, `protobuf`, `borsh`, `postcard` | the format of that name |
+//! | `json`, `msgpack`, `protobuf`, `borsh`, `postcard` | the format of that name; `json` also subscriptions |
+//! | `service` | `#[service]`: typed clients and registrations from traits |
+//! | `ws` | WebSocket as a transport |
+//! | `http` | HTTP POST and HTTP CONNECT as transports, and WebSocket on the same port |
 //! | `tower` | `Router::layer`, `handle_service` and `fallback_service`; [`Peer`] as a service of `CallRequest`s |
 //!
 //! # Middleware
