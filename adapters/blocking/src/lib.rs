@@ -55,6 +55,8 @@ mod server;
 mod service;
 mod stream;
 mod worker;
+#[cfg(feature = "ws")]
+pub mod ws;
 
 pub use bytes::Bytes;
 pub use client::{Client, Connected};

@@ -1,4 +1,4 @@
-//! TCP and Unix sockets behind one face
+//! TCP and Unix sockets, and what goes over them, behind one face
 
 use core::time::Duration;
 use std::io::{self, Read, Write};
@@ -13,14 +13,16 @@ use flyrpc_driver::runtime::SocketFile;
 /// A connected socket: what [`Client::attach`](crate::Client::attach) and
 /// [`ServerHandle::attach`](crate::ServerHandle::attach) take
 #[derive(Debug)]
-pub struct Stream(Socket);
+pub struct Stream(pub(crate) Socket);
 
 // Reading and writing go through `&Stream`, so two threads can do both at once.
 #[derive(Debug)]
-enum Socket {
+pub(crate) enum Socket {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(feature = "ws")]
+    WebSocket(crate::ws::WebSocket),
 }
 
 impl From<TcpStream> for Stream {
@@ -39,13 +41,15 @@ impl From<UnixStream> for Stream {
     }
 }
 
-/// Both kinds of socket do the same
+/// All kinds of socket do the same
 macro_rules! on_socket {
     ($stream:expr, $socket:pat => $what:expr) => {
         match &$stream.0 {
             Socket::Tcp($socket) => $what,
             #[cfg(unix)]
             Socket::Unix($socket) => $what,
+            #[cfg(feature = "ws")]
+            Socket::WebSocket($socket) => $what,
         }
     };
 }
@@ -98,6 +102,8 @@ impl Stream {
             }
             #[cfg(unix)]
             Socket::Unix(_) => "unix".to_owned(),
+            #[cfg(feature = "ws")]
+            Socket::WebSocket(socket) => socket.remote(),
         }
     }
 }
