@@ -74,7 +74,7 @@ pub(crate) async fn run(
     say(all.summary(time));
     match all.first_error {
         None => Ok(ExitCode::SUCCESS),
-        Some(Error::Remote(error)) => Err(Failure::remote(&error)),
+        Some(Error::Remote(error)) => Err(Failure::remote(&error, client.protocol())),
         Some(error) => Err(error.into()),
     }
 }

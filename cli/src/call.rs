@@ -65,7 +65,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             client.drain(options.target.timeout).await;
             Ok(ExitCode::SUCCESS)
         }
-        Err(Error::Remote(error)) => Err(Failure::remote(&error)),
+        Err(Error::Remote(error)) => Err(Failure::remote(&error, client.protocol())),
         Err(error) => Err(error.into()),
     }
 }

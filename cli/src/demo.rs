@@ -11,8 +11,9 @@ use flyrpc_driver::{CloseReason, Error, Router, ZipMode};
 use flyrpc_smol::Smol;
 use flyrpc_tokio::Tokio;
 
+use crate::handlers;
+use crate::log::Log;
 use crate::report::{BAD, Failure, bytes, grouped, millis, preview, say};
-use crate::serve::Log;
 use crate::side::{Kind, On, Side, Threads};
 
 pub(crate) async fn run() -> Result<ExitCode, Failure> {
@@ -45,7 +46,7 @@ const TIME: Duration = Duration::from_secs(5);
 async fn section<S: Kind, C: Kind>(show: &mut Show, title: &str) -> Result<(), Failure> {
     let (heard, hearing) = mpsc::channel();
     let log = Arc::new(Log::default());
-    let router = Log::router::<S>(&log).handle("note", move |text: String| {
+    let router = handlers::router::<S>(&log).handle("note", move |text: String| {
         let _ = heard.send(text);
     });
     let listening = S::listen(router, ZipMode::Mirror).await;

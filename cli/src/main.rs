@@ -1,10 +1,14 @@
-//! The `flyrpc` command: call, serve, ping and decode FlyRPC
+//! The `flyrpc` command: call, serve, ping and decode FlyRPC and JSON-RPC
 
+mod address;
+mod arith;
 mod bench;
 mod call;
 mod decode;
 mod demo;
+mod handlers;
 mod input;
+mod log;
 mod ping;
 mod report;
 mod serve;
@@ -16,23 +20,24 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flyrpc_tokio::{Client, Connected, Limits, ZipMode};
+use flyrpc_tokio::{Client, Connected, Context, Limits, ZipMode};
 
+use address::JsonOptions;
 use report::Failure;
 
-/// Call, serve, ping and decode FlyRPC
+/// Call, serve, ping and decode FlyRPC and JSON-RPC
 ///
-/// FlyRPC is a small binary RPC protocol: both ends of one connection may call each other. Try `flyrpc demo` first, then
-/// `flyrpc serve 127.0.0.1:7000` in one terminal and `flyrpc call 127.0.0.1:7000 echo hello` in another.
+/// FlyRPC is a small binary RPC protocol: both ends of one connection may call each other. JSON-RPC 2.0 is spoken at addresses
+/// that begin with jsonrpc+. Try `flyrpc demo` first, then `flyrpc serve 127.0.0.1:7000` in one terminal and
+/// `flyrpc call 127.0.0.1:7000 echo hello` in another.
 #[derive(Parser)]
-#[command(name = "flyrpc", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "flyrpc", version, arg_required_else_help = true, after_help = format!("{}\n\n{EXIT_CODES}", address::ADDRESSES))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const AFTER_HELP: &str = "\
-Addresses:  127.0.0.1:7000   tcp://host:port   unix:/path/to/socket
+const EXIT_CODES: &str = "\
 Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wrong usage
             3 no connection   4 no answer in time   5 the connection was lost   6 not sent";
 
@@ -55,15 +60,15 @@ enum Command {
 /// How to reach a peer
 #[derive(Args)]
 struct Target {
-    /// Where to connect: host:port, tcp://host:port or unix:/path
+    /// Where to connect; --help lists the kinds
     #[arg(value_name = "ADDR")]
     address: String,
     /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// When to compress what is sent
-    #[arg(long, value_enum, default_value_t = Zip::Off)]
-    zip: Zip,
+    /// When to compress what is sent; never by default
+    #[arg(long, value_enum)]
+    zip: Option<Zip>,
     /// Longest payload to take, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 20)]
     max_payload: u32,
@@ -73,6 +78,11 @@ struct Target {
     /// Show each packet on standard error: direction, kind, sequence, code and length
     #[arg(long)]
     trace: bool,
+    /// What a peer is answered that calls `name` back, as the handler `greet` does
+    #[arg(long, default_value = "flyrpc")]
+    name: String,
+    #[command(flatten)]
+    json: JsonOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,9 +107,19 @@ impl From<Zip> for ZipMode {
 
 impl Target {
     async fn connect(&self) -> Result<Connected, Failure> {
+        let mut endpoint = address::target(&self.address)?;
+        let spoken = self.json.spoken(core::slice::from_ref(&endpoint), self.zip, Zip::Off)?;
         let limits =
             Limits::new().max_payload(self.max_payload).max_unanswered(64).call_timeout(self.timeout);
-        let mut client = Client::new().limits(limits).zip(self.zip.into());
+        let name = self.name.clone();
+        let mut client = Client::new()
+            .limits(limits)
+            .zip(spoken.zip)
+            .handle("name", move |context: &Context| handlers::text(context, &name));
+        if let Some(settings) = spoken.settings {
+            client = client.json_rpc(settings);
+            endpoint = address::explicit(endpoint);
+        }
         if let Some(time) = self.keepalive {
             client = client.keepalive(time, time);
         }
@@ -109,7 +129,7 @@ impl Target {
                 let _ = writeln!(std::io::stderr(), "{}", trace::line(direction, packet));
             });
         }
-        let connected = client.connect_within(&self.address, self.timeout).await;
+        let connected = client.connect_within(&endpoint, self.timeout).await;
         connected.map_err(|error| Failure::connect(&self.address, &error))
     }
 }

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use flyrpc_tokio::{BadAddress, Error, RemoteError};
+use flyrpc_tokio::{BadAddress, Error, Protocol, RemoteError};
 
 /// Why the command failed
 #[derive(Debug)]
@@ -27,6 +27,11 @@ impl Failure {
         Self { text: text.into(), code: BAD }
     }
 
+    /// The command line does not make sense
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: USAGE }
+    }
+
     pub(crate) fn connect(address: &str, error: &io::Error) -> Self {
         if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) {
             return Self { text: error.to_string(), code: USAGE };
@@ -42,10 +47,14 @@ impl Failure {
         Self { text: format!("can't listen on {address}: {error}"), code }
     }
 
-    /// The peer's answer is an error: its code, and the beginning of its details
-    pub(crate) fn remote(error: &RemoteError) -> Self {
-        let mut text = format!("the peer answered with an error: {}", harmless(&error.code));
-        if !error.details.is_empty() {
+    /// The peer's answer is an error: in FlyRPC its code, and the beginning of its details; in JSON-RPC code, message and
+    /// data as they came
+    pub(crate) fn remote(error: &RemoteError, protocol: Protocol) -> Self {
+        let number = error.number.map(|number| format!("{number} ")).unwrap_or_default();
+        let mut text = format!("the peer answered with an error: {number}{}", harmless(&error.code));
+        if protocol == Protocol::JsonRpc && !error.details.is_empty() {
+            text += &format!("\nflyrpc: data: {}", harmless(&String::from_utf8_lossy(&error.details)));
+        } else if !error.details.is_empty() {
             text += &format!("\nflyrpc: details: {}", preview(&error.details, 400));
         }
         Self::new(text)

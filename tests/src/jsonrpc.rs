@@ -29,6 +29,9 @@ pub struct Seen {
 }
 
 /// One message with its frame
+///
+/// # Panics
+/// For a framing that is not among [`FRAMINGS`].
 #[must_use]
 pub fn framed(framing: Framing, text: &[u8]) -> Vec<u8> {
     match framing {
@@ -36,7 +39,8 @@ pub fn framed(framing: Framing, text: &[u8]) -> Vec<u8> {
             [format!("Content-Length: {}\r\n\r\n", text.len()).as_bytes(), text].concat()
         }
         Framing::Units => [&(text.len() as u32).to_be_bytes()[..], text].concat(),
-        _ => [text, b"\n"].concat(),
+        Framing::Lines => [text, b"\n"].concat(),
+        _ => panic!("{framing:?} is new"),
     }
 }
 
@@ -60,7 +64,8 @@ pub fn unframed(framing: Framing, mut sent: &[u8]) -> Vec<String> {
                 let len = sent.first_chunk().expect("a length");
                 (4, u32::from_be_bytes(*len) as usize, 0)
             }
-            _ => (0, sent.iter().position(|byte| *byte == b'\n').expect("a line end"), 1),
+            Framing::Lines => (0, sent.iter().position(|byte| *byte == b'\n').expect("a line end"), 1),
+            _ => panic!("{framing:?} is new"),
         };
         messages.push(String::from_utf8(sent[header..header + len].to_vec()).expect("text"));
         sent = &sent[header + len + end..];

@@ -18,7 +18,7 @@ fn round(client: &mut Conn, server: &mut Conn, tag: u32, up: &mut Vec<u8>, down:
     assert!(call.is_ok());
     let step = server.handle_input(NOW, up).expect("a good message");
     let What::Incoming(Incoming::Request { body, token, .. }) = step.what else { panic!("no request") };
-    let replied = if tag % 2 == 0 {
+    let replied = if tag.is_multiple_of(2) {
         server.reply(token, Reply::ok(body.bytes()), down)
     } else {
         server.reply(token, Reply::error("no such thing", body.bytes()), down)

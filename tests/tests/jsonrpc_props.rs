@@ -37,7 +37,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(Value::from),
-            btree_map(key(), inner, 0..4).prop_map(|map| Value::from_iter(map)),
+            btree_map(key(), inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }

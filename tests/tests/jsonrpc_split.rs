@@ -1,7 +1,7 @@
 //! P18: the same JSON-RPC bytes give the same events and answers however they are split, in every framing
 
 use flyrpc_core::jsonrpc::{Framing, JsonRpc, codes};
-use flyrpc_core::{Call, CloseReason, Instant, Limits, Overload, Oversize};
+use flyrpc_core::{Call, CloseReason, Incoming, Instant, Limits, Overload, Oversize, Reply, What};
 use flyrpc_tests::jsonrpc::{Conn, FRAMINGS, Seen, assert_invariant, conn, demo, framed};
 use flyrpc_tests::vectors::load;
 
@@ -170,26 +170,28 @@ fn p18_a_blocked_request_does_not_change() {
             let step = conn.handle_input(Instant::ZERO, &text.as_bytes()[at..end]).expect("good input");
             at += step.consumed;
             match step.what {
-                flyrpc_core::What::Incoming(flyrpc_core::Incoming::Request { body, token, .. }) => {
+                What::Incoming(Incoming::Request { body, token, .. }) => {
                     assert!(waiting.is_none());
                     seen.push(String::from_utf8_lossy(body.bytes()).into_owned());
                     waiting = Some(token);
                 }
-                flyrpc_core::What::Blocked => {
+                What::Blocked => {
                     blocked += 1;
                     if end == text.len()
                         && blocked % 3 == 0
                         && let Some(token) = waiting.take()
                     {
-                        assert!(conn.reply(token, flyrpc_core::Reply::ack(), &mut out).is_ok());
+                        assert!(conn.reply(token, Reply::ack(), &mut out).is_ok());
                     }
                 }
-                _ if end == text.len() && seen.len() == 3 => {
+                What::NeedMore { .. } | What::Handled | What::Incoming(_)
+                    if end == text.len() && seen.len() == 3 =>
+                {
                     if let Some(token) = waiting.take() {
-                        assert!(conn.reply(token, flyrpc_core::Reply::ack(), &mut out).is_ok());
+                        assert!(conn.reply(token, Reply::ack(), &mut out).is_ok());
                     }
                 }
-                _ => {}
+                What::NeedMore { .. } | What::Handled | What::Incoming(_) => {}
             }
         }
         assert_eq!(seen, ["[1]", "[2]", "[3]"]);

@@ -80,9 +80,9 @@ fn is_demanded(answer: &Value, demand: &Value, request: &Value) -> bool {
         }
         "error" => {
             let code = &answer["error"]["code"];
-            let code_fits = match &demand["codes"] {
-                Value::Array(codes) => codes.contains(code),
-                _ => *code == -32000,
+            let code_fits = match demand["codes"].as_array() {
+                Some(codes) => codes.contains(code),
+                None => *code == -32000,
             };
             let read = *code == -32600 && answer["id"] == request["id"] && !request["id"].is_boolean();
             code_fits && answer.get("result").is_none() && (answer["id"] == demand["id"] || read)

@@ -5,7 +5,8 @@ use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Weak};
 
-use flyrpc_driver::Address;
+use flyrpc_driver::Endpoint;
+use flyrpc_driver::dialect::AnyDialect;
 
 use crate::link::Link;
 use crate::options::{Options, common_options};
@@ -48,8 +49,9 @@ impl Client {
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
     pub fn connect_within(self, address: impl ToString, timeout: Duration) -> io::Result<Connected> {
-        let address: Address = address.to_string().parse()?;
-        self.attach(Stream::connect(&address, timeout)?)
+        let endpoint: Endpoint = address.to_string().parse()?;
+        let dialect = self.options.dialect(&endpoint)?;
+        self.open(Stream::connect(&endpoint.address, timeout)?, dialect)
     }
 
     /// Speaks over a socket that is connected already
@@ -57,6 +59,11 @@ impl Client {
     /// # Errors
     /// The system's: no thread could be started.
     pub fn attach(self, stream: impl Into<Stream>) -> io::Result<Connected> {
+        let dialect = self.options.dialect_of_streams();
+        self.open(stream.into(), dialect)
+    }
+
+    fn open(self, stream: Stream, dialect: AnyDialect) -> io::Result<Connected> {
         let options = Arc::new(self.options);
         let told = Arc::clone(&options);
         let on_end = Box::new(move |peer: &Peer, why| {
@@ -64,7 +71,7 @@ impl Client {
                 hook(peer, why);
             }
         });
-        let link = Link::new(stream.into(), Arc::new(self.router), options, Weak::new(), on_end)?;
+        let link = Link::new(stream, dialect, Arc::new(self.router), options, Weak::new(), on_end)?;
         let connected = Connected { peer: link.peer() };
         link.greet();
         worker::start(&link)?;

@@ -77,11 +77,11 @@ pub use flyrpc_driver::Postcard;
 #[cfg(feature = "protobuf")]
 pub use flyrpc_driver::Protobuf;
 pub use flyrpc_driver::{
-    Ack, Address, Answer, Argument, BadAddress, Caller, Capabilities, CloseReason, ConnectionId, Decode,
-    Direction, Encode, Error, Extensions, FormatError, Handler, Info, IntoPayload, IntoReply, Limits, Loss,
-    Outcome, Overload, Packet, PanicReport, Payload, Pong, ProtocolError, RawPacket, Refusal, RegisterError,
-    RemoteError, RequestId, Response, Service, Session, Stage, State, Stats, UnreadableReply, WireFormat,
-    ZipMode, codes,
+    Ack, Address, Answer, Argument, BadAddress, Caller, Capabilities, Carrier, CloseReason, ConnectionId,
+    Decode, Direction, Encode, Endpoint, Error, Extensions, FormatError, Framing, Handler, Info, IntoPayload,
+    IntoReply, JsonRpc, Limits, Loss, Outcome, Overload, Packet, PanicReport, Payload, Pong, Protocol,
+    ProtocolError, RawPacket, Refusal, RegisterError, RemoteError, RequestId, Response, Service, Session,
+    Stage, State, Stats, UnreadableReply, WireFormat, ZipMode, codes,
 };
 #[cfg(feature = "service")]
 pub use flyrpc_driver::{Calls, service};

@@ -14,17 +14,17 @@ use std::net::Shutdown;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use flyrpc_core::fly::zip::{Packed, Zipper};
-use flyrpc_core::fly::{Capabilities, Fly, codes};
+use flyrpc_core::fly::{Capabilities, codes};
 use flyrpc_core::{
-    Call, CloseReason, Connection, Event, Instant, Loss, Overload, Refusal, State as Stage, Table,
+    Call, CloseReason, Connection, Event, Instant, Loss, Overload, Refusal, ReplyToken, State as Stage, Table,
 };
-use flyrpc_driver::{ConnectionId, Direction, Error, Info, RawPacket, Session};
+use flyrpc_driver::dialect::{self, AnyDialect, Packer};
+use flyrpc_driver::{ConnectionId, Direction, Error, Info, Outcome, Protocol, RawPacket, Session};
 
 use crate::Router;
 use crate::inbox::Inbox;
-use crate::options::Options;
-use crate::peer::{Peer, Waiter};
+use crate::options::{Options, PacketHook};
+use crate::peer::{Done, Peer, Waiter};
 use crate::requests::Requests;
 use crate::server::Shared;
 use crate::stream::Stream;
@@ -53,7 +53,7 @@ pub(crate) struct Link {
 
 /// What the lock protects
 pub(crate) struct State {
-    pub(crate) conn: Connection<Fly, Table<Arc<Waiter>>>,
+    pub(crate) conn: Connection<AnyDialect, Table<Arc<Waiter>>>,
     /// Encoded and not written
     pub(crate) out: Vec<u8>,
     /// What is being written, and how much of it has been
@@ -62,7 +62,7 @@ pub(crate) struct State {
     patience: Duration,
     /// How much of that the connection answers by itself, in bytes
     pub(crate) own: usize,
-    pub(crate) zipper: Zipper,
+    pub(crate) packer: Packer,
     /// The peer's requests whose handlers run
     pub(crate) requests: Requests,
     /// Messages that wait for their turn
@@ -78,21 +78,6 @@ pub(crate) struct State {
     waiting: usize,
 }
 
-/// Code and payload as they are to be sent; what the peer does not take is refused before it is compressed, since the
-/// peer counts what it inflates
-pub(crate) fn pack<'a>(
-    conn: &Connection<Fly, Table<Arc<Waiter>>>,
-    zipper: &'a mut Zipper,
-    code: &'a [u8],
-    payload: &'a [u8],
-) -> Result<Packed<'a>, Refusal> {
-    conn.dialect().check_length(payload.len() as u64)?;
-    if conn.dialect().peer().zip {
-        zipper.peer_unzips();
-    }
-    Ok(zipper.pack(code, payload))
-}
-
 /// Done once, with what ended the connection
 pub(crate) type OnEnd = Box<dyn FnOnce(&Peer, CloseReason) + Send>;
 
@@ -101,6 +86,7 @@ pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 impl Link {
     pub(crate) fn new(
         stream: Stream,
+        dialect: AnyDialect,
         router: Arc<Router>,
         options: Arc<Options>,
         server: Weak<Shared>,
@@ -112,7 +98,7 @@ impl Link {
             info: Info {
                 id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
                 remote: stream.remote(),
-                protocol: flyrpc_driver::Protocol::FlyRpc,
+                protocol: dialect.protocol(),
                 session: Session::new(),
                 shared: router.shared(),
             },
@@ -121,12 +107,12 @@ impl Link {
             server,
             clock: Clock::start(),
             state: Mutex::new(State {
-                conn: Connection::new(Fly::default(), options.limits.clone()),
+                conn: Connection::new(dialect, options.limits.clone()),
                 out: Vec::new(),
                 batch: (Vec::new(), 0),
                 patience: options.write_timeout,
                 own: 0,
-                zipper: Zipper::new(options.zip),
+                packer: Packer::new(options.zip),
                 requests: Requests::default(),
                 messages: crate::worker::Messages::default(),
                 closed: None,
@@ -153,7 +139,8 @@ impl Link {
     pub(crate) fn greet(self: &Arc<Self>) {
         // A panic of a hook stays within the connection: others are to be accepted.
         let _ = catch_unwind(AssertUnwindSafe(|| {
-            if self.options.hello {
+            // Others have no such thing.
+            if self.options.hello && self.info.protocol == Protocol::FlyRpc {
                 self.say_hello();
             }
             if let Some(hook) = &self.options.on_connect {
@@ -227,8 +214,12 @@ impl Link {
     pub(crate) fn pump(&self, state: &mut State) {
         while let Some(event) = state.conn.poll_event() {
             match event {
-                Event::TimedOut { tag, .. } => tag.finish(Err(Error::TimedOut)),
-                Event::Lost { tag, why, .. } => tag.finish(Err(Error::lost(why))),
+                Event::TimedOut { tag, .. } => {
+                    // Few hints for the peer can wait; all are to be told.
+                    state.transmit();
+                    tag.finish(Done::Failed(Error::TimedOut));
+                }
+                Event::Lost { tag, why, .. } => tag.finish(Done::Failed(Error::lost(why))),
                 Event::Closed { why } => {
                     state.closed = Some(why);
                     self.notify(state);
@@ -238,10 +229,7 @@ impl Link {
                 _ => {}
             }
         }
-        // A vector always has room.
-        while let Ok(Some(sent)) = state.conn.poll_transmit(&mut state.out) {
-            state.own += sent.len;
-        }
+        state.transmit();
     }
 
     /// Time has passed
@@ -336,7 +324,7 @@ impl Link {
 
     /// Shows packets on their way out to the hook, if there is one
     fn observe_out(&self, packets: &[u8]) {
-        let Some(hook) = &self.options.on_packet else { return };
+        let Some(hook) = self.packet_hook() else { return };
         let mut rest = packets;
         while let Ok(Some((packet, len))) = RawPacket::decode(rest, usize::MAX, u64::MAX) {
             hook(&self.info, Direction::Out, &packet);
@@ -346,11 +334,16 @@ impl Link {
 
     /// Shows a packet that came to the hook, if there is one
     pub(crate) fn observe_in(&self, packet: &[u8]) {
-        if let Some(hook) = &self.options.on_packet
+        if let Some(hook) = self.packet_hook()
             && let Ok(Some((packet, _))) = RawPacket::decode(packet, usize::MAX, u64::MAX)
         {
             hook(&self.info, Direction::In, &packet);
         }
+    }
+
+    /// Who sees packets, where there are such
+    fn packet_hook(&self) -> Option<&PacketHook> {
+        self.options.on_packet.as_ref().filter(|_| self.info.protocol == Protocol::FlyRpc)
     }
 
     /// Has a writer thread flush: for the reader, which must not be held up
@@ -461,6 +454,19 @@ impl Link {
 }
 
 impl State {
+    /// Encodes the answer to a request
+    pub(crate) fn reply(&mut self, token: ReplyToken<AnyDialect>, outcome: &Outcome) {
+        dialect::reply(&mut self.conn, &mut self.packer, token, outcome, &mut self.out);
+    }
+
+    /// Takes the connection's own packets into the buffer
+    fn transmit(&mut self) {
+        // A vector always has room.
+        while let Ok(Some(sent)) = self.conn.poll_transmit(&mut self.out) {
+            self.own += sent.len;
+        }
+    }
+
     /// Is there anything that the socket has not taken?
     fn unsent(&self) -> bool {
         self.flushing || self.batch.1 < self.batch.0.len() || !self.out.is_empty()

@@ -1,9 +1,15 @@
 //! What client and server can be told alike
 
 use core::time::Duration;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use flyrpc_driver::{CloseReason, Direction, Info, Limits, Overload, RawPacket, ZipMode};
+use flyrpc_core::fly::Fly;
+use flyrpc_driver::dialect::AnyDialect;
+use flyrpc_driver::{
+    Carrier, CloseReason, Direction, Endpoint, Framing, Info, JsonRpc, Limits, Overload, Protocol, RawPacket,
+    WireFormat, ZipMode,
+};
 
 use crate::Peer;
 
@@ -15,6 +21,11 @@ pub(crate) type CloseHook = Arc<dyn Fn(&Peer, CloseReason) + Send + Sync>;
 /// Settings of a connection
 #[derive(Clone)]
 pub(crate) struct Options {
+    /// What is spoken where an address does not say
+    pub(crate) protocol: Protocol,
+    /// What connections that speak JSON-RPC start from
+    pub(crate) json: JsonRpc,
+    pub(crate) format: WireFormat,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Duration,
@@ -33,6 +44,9 @@ pub(crate) struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            protocol: Protocol::FlyRpc,
+            json: JsonRpc::new(),
+            format: WireFormat::default(),
             limits: Limits::new().max_unanswered(64),
             zip: ZipMode::Off,
             write_timeout: Duration::from_secs(30),
@@ -50,9 +64,39 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// What connections to, or at, an endpoint speak
+    pub(crate) fn dialect(&self, endpoint: &Endpoint) -> io::Result<AnyDialect> {
+        let not_here = |why| Err(io::Error::new(ErrorKind::Unsupported, format!("{endpoint}: {why}")));
+        match (endpoint.protocol.unwrap_or(self.protocol), endpoint.carrier) {
+            (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Fly::default())),
+            (Protocol::FlyRpc, _) => not_here("FlyRPC is not carried by it"),
+            (_, Carrier::Stream) => Ok(self.json_in(self.json.get_framing())),
+            (_, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),
+            (_, Carrier::WebSocket) if cfg!(feature = "ws") => Ok(self.json_in(Framing::Units)),
+            (_, Carrier::WebSocket) => not_here("it needs feature 'ws'"),
+            (_, Carrier::Http) => not_here("HTTP POST is offered by flyrpc-tokio or flyrpc-smol, not here"),
+            (_, _) => not_here("it is not carried here"),
+        }
+    }
+
+    /// What is spoken over a stream that somebody else has connected
+    pub(crate) fn dialect_of_streams(&self) -> AnyDialect {
+        match self.protocol {
+            Protocol::FlyRpc => AnyDialect::Fly(Fly::default()),
+            _ => self.json_in(self.json.get_framing()),
+        }
+    }
+
+    fn json_in(&self, framing: Framing) -> AnyDialect {
+        AnyDialect::Json(Box::new(self.json.clone().framing(framing)))
+    }
+}
+
 impl core::fmt::Debug for Options {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Options")
+            .field("protocol", &self.protocol)
             .field("limits", &self.limits)
             .field("zip", &self.zip)
             .field("write_timeout", &self.write_timeout)
@@ -108,6 +152,24 @@ macro_rules! common_options {
         /// handlers run at a time, a thread each, and `Limits::overload` says what becomes of a request beyond that.
         pub fn limits(mut self, limits: crate::Limits) -> Self {
             self.options.limits = limits.oversize(Default::default());
+            self
+        }
+
+        /// Speaks JSON-RPC 2.0, with these settings, where an address does not say what to speak; and, where one says
+        /// `jsonrpc+`, with these settings
+        ///
+        /// FlyRPC by default, and [`JsonRpc::new`](crate::JsonRpc::new) for addresses that say `jsonrpc+`. Over WebSocket its
+        /// framing is that.
+        pub fn json_rpc(mut self, settings: crate::JsonRpc) -> Self {
+            (self.options.protocol, self.options.json) = (crate::Protocol::JsonRpc, settings);
+            self
+        }
+
+        /// The format of what [`Service`](crate::Service)s take and give, where the protocol leaves it open; JSON by default
+        ///
+        /// Both ends must agree. JSON-RPC is always JSON.
+        pub fn format(mut self, format: crate::WireFormat) -> Self {
+            self.options.format = format;
             self
         }
 

@@ -5,13 +5,14 @@ use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use bytes::Bytes;
-use flyrpc_core::fly::{Capabilities, Zip, codes};
+use flyrpc_core::fly::{Capabilities, codes};
 use flyrpc_core::{Call, CallId, CloseReason, Instant, Refusal, State, Stats};
 use flyrpc_driver::{
-    Answer, Caller, ConnectionId, Error, FormatError, Info, IntoPayload, Pong, RequestId, Response, Session,
+    Answer, Caller, ConnectionId, Error, FormatError, Info, IntoPayload, Outcome, Pong, Protocol, RequestId,
+    Response, Session, WireFormat,
 };
 
-use crate::link::{Guard, Link, pack};
+use crate::link::{Guard, Link};
 use crate::requests::{Fate, MESSAGE};
 use crate::server::send_to_all;
 
@@ -38,9 +39,19 @@ pub struct PendingCall {
 /// Where a call's answer is put
 #[derive(Debug, Default)]
 pub(crate) struct Waiter {
-    outcome: Mutex<Option<Result<Response, Error>>>,
+    done: Mutex<Option<Done>>,
     ready: Condvar,
     hello: bool,
+}
+
+/// What became of a call or ping
+#[derive(Debug)]
+pub(crate) enum Done {
+    /// An answer: the payload, or the error
+    Answer(Outcome),
+    /// A ping came back with this many bytes
+    Pong(u64),
+    Failed(Error),
 }
 
 impl Waiter {
@@ -53,15 +64,15 @@ impl Waiter {
         self.hello
     }
 
-    pub(crate) fn finish(&self, outcome: Result<Response, Error>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+    pub(crate) fn finish(&self, done: Done) {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) = Some(done);
         self.ready.notify_all();
     }
 
-    /// The outcome, if it comes by then
-    fn wait(&self, time: Duration) -> Option<Result<Response, Error>> {
-        let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.ready.wait_timeout_while(outcome, time, |outcome| outcome.is_none());
+    /// What became of it, if that is known by then
+    fn wait(&self, time: Duration) -> Option<Done> {
+        let done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.ready.wait_timeout_while(done, time, |done| done.is_none());
         waited.unwrap_or_else(PoisonError::into_inner).0.take()
     }
 }
@@ -121,8 +132,8 @@ impl Peer {
         let waiter = Arc::new(Waiter::default());
         let tag = Arc::clone(&waiter);
         let call = self.encode(deadline, |state, now| {
-            let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload.as_ref())?;
-            let call = Call::new(packed.code, packed.payload).meta(packed.zip).deadline(deadline);
+            let packed = state.packer.pack(state.conn.dialect(), code.as_bytes(), payload.as_ref())?;
+            let call = Call::new(packed.code, packed.payload).meta(packed.zip.into()).deadline(deadline);
             state.conn.call(now, call, tag, &mut state.out).map_err(|refused| Error::Refused(refused.why))
         })?;
         Ok(PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false })
@@ -164,8 +175,8 @@ impl Peer {
 
     fn notify(&self, mut guard: Guard<'_>, code: &str, payload: &[u8]) -> Result<(), Error> {
         let state = &mut *guard;
-        let packed = pack(&state.conn, &mut state.zipper, code.as_bytes(), payload)?;
-        let call: Call<'_, Zip> = Call::new(packed.code, packed.payload).meta(packed.zip);
+        let packed = state.packer.pack(state.conn.dialect(), code.as_bytes(), payload)?;
+        let call = Call::new(packed.code, packed.payload).meta(packed.zip.into());
         state.conn.notify(self.link.now(), call, &mut state.out).map_err(|refused| refused.why)?;
         self.link.flush_locked(guard);
         Ok(())
@@ -190,23 +201,29 @@ impl Peer {
                 .map_err(|refused| Error::Refused(refused.why))
         })?;
         let pending = PendingCall { link: Arc::clone(&self.link), waiter, call, deadline, over: false };
-        let Response { payload, .. } = pending.response()?;
-        let len = payload[..].try_into().map_or(0, u64::from_le_bytes);
-        Ok(Pong { time: self.link.now() - start, len })
+        match pending.done() {
+            Done::Pong(len) => Ok(Pong { time: self.link.now() - start, len }),
+            Done::Answer(_) => Err(Error::Cancelled),
+            Done::Failed(error) => Err(error),
+        }
     }
 
-    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol
+    /// Tells the peer what this side can do and learns the same of it; nothing, from a peer of the base protocol, and on
+    /// connections that don't speak FlyRPC
     ///
     /// # Errors
     /// [`Error`]
     pub fn hello(&self) -> Result<Capabilities, Error> {
+        if self.link.info.protocol != Protocol::FlyRpc {
+            return Ok(Capabilities::default());
+        }
         let ours = Capabilities::ours(&self.link.options.limits).to_list();
         let response = self.request(codes::HELLO, ours.as_bytes())?;
         let mut state = self.link.lock();
         if response.code.is_empty() {
             state.conn.dialect_mut().learn(&response.payload);
         }
-        Ok(*state.conn.dialect().peer())
+        Ok(state.conn.dialect().capabilities())
     }
 
     /// Sends nothing new, waits until all answers owed have been given and received, and ends the connection; by
@@ -258,13 +275,19 @@ impl Peer {
     /// What the peer said of itself in `$hello`
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        *self.link.lock().conn.dialect().peer()
+        self.link.lock().conn.dialect().capabilities()
     }
 
     /// The connection's number
     #[must_use]
     pub fn id(&self) -> ConnectionId {
         self.link.info.id
+    }
+
+    /// What the connection speaks
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.link.info.protocol
     }
 
     /// The other end's address, for people
@@ -322,6 +345,14 @@ impl Caller for Peer {
         &self.link.info
     }
 
+    fn format(&self) -> WireFormat {
+        match self.link.info.protocol {
+            Protocol::FlyRpc => self.link.options.format,
+            // Others leave no choice.
+            _ => WireFormat::Json,
+        }
+    }
+
     fn is_cancelled(&self, request: RequestId) -> bool {
         let state = self.link.lock();
         state.closed.is_some() || request != MESSAGE && state.requests.fate(request) != Fate::Go
@@ -371,24 +402,28 @@ impl PendingCall {
     /// # Errors
     /// [`Error`]; a response with a code is [`Error::Remote`], one that does not decode [`Error::UnreadableReply`].
     pub fn wait_as<T: Answer>(self) -> Result<T, Error> {
-        let Response { code, payload } = self.response()?;
-        T::from_answer(if code.is_empty() {
-            Ok(payload)
-        } else {
-            Err(flyrpc_driver::RemoteError::new(code).details(payload))
-        })
+        match self.done() {
+            Done::Answer(outcome) => T::from_answer(outcome),
+            Done::Pong(_) => Err(Error::Cancelled),
+            Done::Failed(error) => Err(error),
+        }
     }
 
     /// Waits for the answer as it comes
     ///
     /// # Errors
     /// [`Error`], but never [`Error::Remote`].
-    pub fn response(mut self) -> Result<Response, Error> {
+    pub fn response(self) -> Result<Response, Error> {
+        self.wait_as()
+    }
+
+    /// Waits for what becomes of it
+    fn done(mut self) -> Done {
         loop {
             let time = self.deadline.saturating_duration_since(self.link.now());
-            if let Some(outcome) = self.waiter.wait(time) {
+            if let Some(done) = self.waiter.wait(time) {
                 self.over = true;
-                return outcome;
+                return done;
             }
             // The deadline has come: this thread tells the connection, which decides.
             let mut state = self.link.lock();
@@ -413,7 +448,7 @@ impl Drop for PendingCall {
         // It may have timed out, which nobody but its owner watches.
         self.link.tick(&mut state);
         if let Some(waiter) = state.conn.cancel(self.call) {
-            waiter.finish(Err(Error::Cancelled));
+            waiter.finish(Done::Failed(Error::Cancelled));
             self.link.pump(&mut state);
         }
         self.link.flush_locked(state);

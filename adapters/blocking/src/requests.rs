@@ -42,10 +42,10 @@ impl Requests {
         self.held
     }
 
-    pub(crate) fn start(&mut self, key: u16, held: usize) -> RequestId {
+    pub(crate) fn start(&mut self, key: u32, held: usize) -> RequestId {
         self.started = self.started.wrapping_add(1);
         self.held += held;
-        let id = RequestId { index: key.into(), generation: self.started };
+        let id = RequestId { index: key, generation: self.started };
         self.running.push(Running { id, fate: Fate::Go, held, watchers: Vec::new() });
         id
     }
@@ -84,8 +84,8 @@ impl Requests {
 
     /// The peer no longer waits for the answer to `key`; whom to wake
     #[must_use]
-    pub(crate) fn cancel(&mut self, key: u16) -> Vec<Waker> {
-        self.decide(Fate::Cancelled, |running| running.id.index == u32::from(key))
+    pub(crate) fn cancel(&mut self, key: u32) -> Vec<Waker> {
+        self.decide(Fate::Cancelled, |running| running.id.index == key)
     }
 
     /// The connection has ended; whom to wake

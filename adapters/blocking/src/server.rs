@@ -1,12 +1,14 @@
 //! Listening
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use flyrpc_driver::{Address, ConnectionId, FormatError, IntoPayload, Overload, Payload};
+use flyrpc_driver::dialect::AnyDialect;
+use flyrpc_driver::{Address, ConnectionId, Endpoint, FormatError, IntoPayload, Overload, Payload};
 
 use crate::link::Link;
 use crate::options::{Options, common_options};
@@ -28,14 +30,20 @@ pub struct Server {
 #[must_use = "a server stops when its handle is dropped"]
 pub struct ServerHandle {
     shared: Arc<Shared>,
-    listening: Option<Listening>,
+    /// Where it listened first
+    endpoint: Option<Endpoint>,
+    /// Where it listens, and the threads that accept until they are stopped
+    accepting: Vec<(Arc<Door>, JoinHandle<()>)>,
 }
 
-/// Where it listens, and the thread that accepts until it is stopped
+/// Where connections come in
 #[derive(Debug)]
-struct Listening {
-    address: Address,
-    accepting: Option<(Arc<Listener>, JoinHandle<()>)>,
+struct Door {
+    shared: Arc<Shared>,
+    listener: Listener,
+    dialect: AnyDialect,
+    /// Its thread waits for a connection to end; changes under the lock of the connections
+    waits: AtomicBool,
 }
 
 /// What a server's threads and handle share; connections know it weakly, since it owns them
@@ -55,8 +63,6 @@ struct Connections {
     peers: BTreeMap<ConnectionId, Peer>,
     /// No connection is taken any more
     stopped: bool,
-    /// The thread that accepts waits for a connection to end
-    full: bool,
 }
 
 /// Connections that a server has before it takes no more
@@ -98,14 +104,8 @@ impl Server {
     /// # Errors
     /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
     pub fn listen(self, address: impl ToString) -> io::Result<ServerHandle> {
-        let listener = Arc::new(Listener::bind(&address.to_string().parse()?)?);
-        let address = listener.address()?;
         let mut handle = self.start();
-        let (shared, accepting) = (Arc::clone(&handle.shared), Arc::clone(&listener));
-        let thread = std::thread::Builder::new()
-            .name("flyrpc-accept".to_owned())
-            .spawn(move || shared.accept_all(&accepting))?;
-        handle.listening = Some(Listening { address, accepting: Some((listener, thread)) });
+        handle.also_listen(address)?;
         Ok(handle)
     }
 
@@ -119,7 +119,35 @@ impl Server {
             connections: Mutex::default(),
             changed: Condvar::new(),
         });
-        ServerHandle { shared, listening: None }
+        ServerHandle { shared, endpoint: None, accepting: Vec::new() }
+    }
+}
+
+impl Door {
+    fn accept_all(&self) {
+        while self.wait_for_room() {
+            match self.listener.accept() {
+                // What fails here concerns one connection, which is closed by being dropped.
+                Ok(stream) => drop(self.shared.take(stream, self.dialect.clone())),
+                // Out of descriptors or the like: others may end meanwhile.
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// May another connection be accepted? Waits for that if it should; false when the server stops
+    fn wait_for_room(&self) -> bool {
+        let shared = &self.shared;
+        let mut connections = shared.lock();
+        while shared.when_full == Overload::Wait
+            && connections.peers.len() >= shared.max_connections
+            && !connections.stopped
+        {
+            self.waits.store(true, Ordering::Relaxed);
+            connections = shared.wait(connections);
+        }
+        self.waits.store(false, Ordering::Relaxed);
+        !connections.stopped
     }
 }
 
@@ -132,33 +160,8 @@ impl Shared {
         self.changed.wait(connections).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn accept_all(self: &Arc<Self>, listener: &Listener) {
-        while self.wait_for_room() {
-            match listener.accept() {
-                // What fails here concerns one connection, which is closed by being dropped.
-                Ok(stream) => drop(self.take(stream)),
-                // Out of descriptors or the like: others may end meanwhile.
-                Err(_) => std::thread::sleep(PAUSE),
-            }
-        }
-    }
-
-    /// May another connection be accepted? Waits for that if it should; false when the server stops
-    fn wait_for_room(&self) -> bool {
-        let mut connections = self.lock();
-        while self.when_full == Overload::Wait
-            && connections.peers.len() >= self.max_connections
-            && !connections.stopped
-        {
-            connections.full = true;
-            connections = self.wait(connections);
-        }
-        connections.full = false;
-        !connections.stopped
-    }
-
     /// Takes a connection, unless there are as many as may be, or it is the end
-    fn take(self: &Arc<Self>, stream: Stream) -> io::Result<Option<Peer>> {
+    fn take(self: &Arc<Self>, stream: Stream, dialect: AnyDialect) -> io::Result<Option<Peer>> {
         let server = Arc::downgrade(self);
         let options = Arc::clone(&self.options);
         let on_end = Box::new(move |peer: &Peer, why| {
@@ -170,7 +173,7 @@ impl Shared {
             }
         });
         let (router, options) = (Arc::clone(&self.router), Arc::clone(&self.options));
-        let link = Link::new(stream, router, options, Arc::downgrade(self), on_end)?;
+        let link = Link::new(stream, dialect, router, options, Arc::downgrade(self), on_end)?;
         let peer = link.peer();
         {
             let mut connections = self.lock();
@@ -204,13 +207,36 @@ impl ServerHandle {
     /// Where it listens; `None` after [`Server::start`]
     #[must_use]
     pub fn local_address(&self) -> Option<&Address> {
-        self.listening.as_ref().map(|listening| &listening.address)
+        self.endpoint.as_ref().map(|endpoint| &endpoint.address)
     }
 
     /// Where it listens, as text that clients can connect to; empty after [`Server::start`]
     #[must_use]
     pub fn address(&self) -> String {
-        self.local_address().map(ToString::to_string).unwrap_or_default()
+        self.endpoint.as_ref().map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Listens at another address too, which may speak another protocol: its connections are the same server's
+    ///
+    /// [`address`](Self::address) goes on naming the first. Gives where it listens.
+    ///
+    /// # Errors
+    /// As [`Server::listen`].
+    pub fn also_listen(&mut self, address: impl ToString) -> io::Result<String> {
+        let mut endpoint: Endpoint = address.to_string().parse()?;
+        let dialect = self.shared.options.dialect(&endpoint)?;
+        let listener = Listener::bind(&endpoint.address)?;
+        endpoint.address = listener.address()?;
+        let shared = Arc::clone(&self.shared);
+        let door = Arc::new(Door { shared, listener, dialect, waits: AtomicBool::new(false) });
+        let accepting = Arc::clone(&door);
+        let thread = std::thread::Builder::new()
+            .name("flyrpc-accept".to_owned())
+            .spawn(move || accepting.accept_all())?;
+        self.accepting.push((door, thread));
+        let text = endpoint.to_string();
+        self.endpoint.get_or_insert(endpoint);
+        Ok(text)
     }
 
     /// Serves a socket that is connected already; `None` past the limit of connections
@@ -218,7 +244,7 @@ impl ServerHandle {
     /// # Errors
     /// The system's: no thread could be started.
     pub fn attach(&self, stream: impl Into<Stream>) -> io::Result<Option<Peer>> {
-        self.shared.take(stream.into())
+        self.shared.take(stream.into(), self.shared.options.dialect_of_streams())
     }
 
     /// Who is connected now, in the order they came
@@ -286,18 +312,21 @@ impl ServerHandle {
     }
 
     fn stop_accepting(&mut self) {
-        let full = {
+        let mut to_join = Vec::new();
+        {
             let mut connections = self.shared.lock();
             connections.stopped = true;
+            for (door, thread) in self.accepting.drain(..) {
+                // A thread that waits for room comes without being woken by a connection, which it would not take.
+                to_join.push((door.waits.load(Ordering::Relaxed), door, thread));
+            }
             self.shared.changed.notify_all();
-            connections.full
-        };
-        // The socket is closed here, so that who connects from now on is told.
-        if let Some((listener, thread)) = self.listening.as_mut().and_then(|it| it.accepting.take())
-            // A thread that waits for room comes without, and would not take the connection that wakes it.
-            && (full || listener.wake())
-        {
-            let _ = thread.join();
+        }
+        // The sockets are closed here, so that who connects from now on is told.
+        for (comes, door, thread) in to_join {
+            if comes || door.listener.wake() {
+                let _ = thread.join();
+            }
         }
     }
 }

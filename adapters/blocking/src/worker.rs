@@ -14,24 +14,23 @@ use std::panic::catch_unwind;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use flyrpc_core::fly::zip::{Opened, Unzip, ZipError};
-use flyrpc_core::fly::{Flag, Fly, Zip, codes};
-use flyrpc_core::{
-    Body, Incoming, Instant, Loss, Overload, Refusal, Reply, ReplyToken, State as Stage, What,
-};
-use flyrpc_driver::{Dispatched, Error, Outcome, Packet, RemoteError, RequestId, Response, UnreadableReply};
+use flyrpc_core::fly::zip::{Unzip, ZipError};
+use flyrpc_core::fly::{Flag, codes};
+use flyrpc_core::{Body, Dialect as _, Incoming, Instant, Loss, Overload, ReplyToken, State as Stage, What};
+use flyrpc_driver::dialect::{AnyDialect, Meta, method_name, remote_error};
+use flyrpc_driver::{Dispatched, Error, Outcome, Packet, Protocol, RemoteError, RequestId, UnreadableReply};
 
 use crate::alarm::Alarm;
 use crate::inbox::Inbox;
-use crate::link::{Guard, Link, State, is_timeout, pack};
-use crate::peer::Waiter;
+use crate::link::{Guard, Link, State, is_timeout};
+use crate::peer::{Done, Waiter};
 use crate::requests::{Fate, MESSAGE};
 use crate::{Context, Request};
 
 /// What a thread does after it has handed the reading on
 enum Job {
     /// Run the handler of a request, and answer
-    Request(Packet, ReplyToken<Fly>, RequestId),
+    Request(Packet, ReplyToken<AnyDialect>, RequestId),
     /// Run the handlers of the messages that wait
     Messages,
 }
@@ -156,13 +155,23 @@ fn may_read(link: &Link, state: &State) -> bool {
     let calling = state.conn.in_flight() > 0;
     let times = if calling { WHILE_CALLING } else { 1 };
     let full = messages.waiting.len() >= times * MAX_MESSAGES || messages.bytes >= times * MAX_MESSAGE_BYTES;
-    let owed = link.options.when_owed == Overload::Wait && !calling && owes_enough(link, state);
+    // Only what ends by itself is waited for: the answers of a batch leave when the rest of it was read.
+    let owed = link.options.when_owed == Overload::Wait
+        && !calling
+        && state.requests.held() > 0
+        && owes_enough(link, state);
     state.conn.state() == Stage::Closed || !(busy || full || owed || state.own >= MAX_OWN)
 }
 
-/// Do requests under way hold as many bytes as they may?
+/// Do requests under way, and answers that wait for the rest of their batch, hold as many bytes as they may?
 fn owes_enough(link: &Link, state: &State) -> bool {
-    state.requests.held() >= link.options.owed_buffer
+    state.requests.held() + state.conn.dialect().held() >= link.options.owed_buffer
+}
+
+/// Must requests be refused?
+fn is_busy(link: &Link, state: &State) -> bool {
+    let batches = state.conn.dialect().held() >= link.options.owed_buffer;
+    batches || link.options.when_owed == Overload::Refuse && owes_enough(link, state)
 }
 
 /// Reads more; false when nothing more comes
@@ -223,42 +232,46 @@ fn ping(link: &Arc<Link>) {
 }
 
 /// Acts on a message from the peer
-fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Waiter>>) -> Option<Job> {
+fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, AnyDialect, Arc<Waiter>>) -> Option<Job> {
     match incoming {
+        Incoming::Reply { tag, code, body, meta, .. } if meta.notes.error.is_some() => {
+            tag.finish(Done::Answer(Err(remote_error(code, body.bytes(), meta.notes))));
+            None
+        }
         Incoming::Reply { tag, code, body, meta, .. } => {
             let opened = open(link, unzip, code, body, meta);
             if tag.is_for_hello() {
-                if let Ok(Opened { code: "", payload }) = opened {
-                    link.lock().conn.dialect_mut().learn(payload);
+                if let Ok((code, list)) = opened
+                    && code.is_empty()
+                {
+                    link.lock().conn.dialect_mut().learn(&list);
                 }
                 return None;
             }
             tag.finish(match opened {
-                Ok(Opened { code, payload }) => {
-                    Ok(Response { code: code.to_owned(), payload: Bytes::copy_from_slice(payload) })
+                Ok((code, payload)) if code.is_empty() => Done::Answer(Ok(payload)),
+                Ok((code, payload)) => {
+                    let code = String::from_utf8_lossy(&code).into_owned();
+                    Done::Answer(Err(RemoteError { code, number: None, details: payload.into() }))
                 }
-                Err(error) => Err(Error::UnreadableReply(UnreadableReply::Zip(error))),
+                Err(error) => Done::Failed(Error::UnreadableReply(UnreadableReply::Zip(error))),
             });
             None
         }
         Incoming::Pong { tag, len, .. } => {
-            // `Peer::ping` knows that its answer is a length.
-            tag.finish(Ok(Response {
-                code: String::new(),
-                payload: Bytes::copy_from_slice(&len.to_le_bytes()),
-            }));
+            tag.finish(Done::Pong(len));
             None
         }
         Incoming::BadReply { tag, why, .. } => {
-            tag.finish(Err(Error::UnreadableReply(UnreadableReply::Bad(why))));
+            tag.finish(Done::Failed(Error::UnreadableReply(UnreadableReply::Bad(why))));
             None
         }
         Incoming::Request { method, body, meta, token } => {
             take_request(link, unzip, (method, body, meta), token)
         }
         Incoming::Notification { method, body, meta } => {
-            let opened = open(link, unzip, method, body, meta).ok()?;
-            let packet = packet(Flag::MESSAGE.with(meta, 0), 0, opened);
+            let (code, payload) = open(link, unzip, method, body, meta).ok()?;
+            let packet = Packet { flag: Flag::MESSAGE.with(meta.zip, 0), sequence: 0, code, payload };
             let mut state = link.lock();
             state.messages.bytes += packet.payload.len();
             state.messages.waiting.push_back(packet);
@@ -277,63 +290,64 @@ fn take(link: &Arc<Link>, unzip: &mut Unzip, incoming: Incoming<'_, Fly, Arc<Wai
 fn take_request(
     link: &Arc<Link>,
     unzip: &mut Unzip,
-    (method, body, meta): (&[u8], Body<'_>, Zip),
-    token: ReplyToken<Fly>,
+    (method, body, meta): (&[u8], Body<'_>, Meta),
+    token: ReplyToken<AnyDialect>,
 ) -> Option<Job> {
+    let flies = link.info.protocol == Protocol::FlyRpc;
     let refusal = match open(link, unzip, method, body, meta) {
         // Longer than those that the core answers itself.
-        Ok(Opened { code: codes::PING, payload }) => Reply::ok(payload),
-        Ok(_) if link.options.when_owed == Overload::Refuse && owes_enough(link, &link.lock()) => {
-            Reply::error(codes::BUSY, b"")
-        }
-        Ok(opened) => {
-            let packet = packet(Flag::REQUEST.with(meta, 0), token.key(), opened);
-            let id = link.lock().requests.start(token.key(), packet.payload.len());
+        Ok((code, payload)) if flies && *code == *codes::PING.as_bytes() => Ok(payload),
+        Ok(_) if is_busy(link, &link.lock()) => Err(RemoteError::new(codes::BUSY)),
+        Ok((code, payload)) => {
+            let key = token.key();
+            // Of the others, whose numbers are the peer's own, the packet says nothing.
+            let sequence = if flies { key as u16 } else { 0 };
+            let packet = Packet { flag: Flag::REQUEST.with(meta.zip, 0), sequence, code, payload };
+            let id = link.lock().requests.start(key, packet.payload.len());
             return Some(Job::Request(packet, token, id));
         }
-        Err(error) => Reply::error(error.code(), b""),
+        Err(error) => Err(RemoteError::new(error.code())),
     };
     let mut state = link.lock();
     let before = state.out.len();
-    let state = &mut *state;
-    if let Err(refused) = state.conn.reply(token, refusal, &mut state.out) {
-        state.conn.abandon(refused.back);
-    }
+    state.reply(token, &refusal);
     state.own += state.out.len() - before;
     None
 }
 
-/// Code and payload as they were meant
-fn open<'a>(
+/// Code and payload as they were meant, in a block of their own
+fn open(
     link: &Link,
-    unzip: &'a mut Unzip,
-    code: &'a [u8],
-    body: Body<'a>,
-    zip: Zip,
-) -> Result<Opened<'a>, ZipError> {
-    if zip.any() {
-        link.lock().zipper.peer_unzips();
+    unzip: &mut Unzip,
+    code: &[u8],
+    body: Body<'_>,
+    meta: Meta,
+) -> Result<(Bytes, Bytes), ZipError> {
+    if link.info.protocol != Protocol::FlyRpc {
+        return Ok(in_block(&method_name(code, meta.notes), body.bytes()));
     }
-    unzip.open(code, body.bytes(), zip, &link.options.limits)
+    if meta.zip.any() {
+        link.lock().packer.peer_unzips();
+    }
+    let opened = unzip.open(code, body.bytes(), meta.zip, &link.options.limits)?;
+    Ok(in_block(opened.code.as_bytes(), opened.payload))
 }
 
-/// A packet as handlers get it: code and payload in a block of their own
-fn packet(flag: Flag, sequence: u16, opened: Opened<'_>) -> Packet {
-    let (code, payload) = (opened.code.as_bytes(), opened.payload);
+fn in_block(code: &[u8], payload: &[u8]) -> (Bytes, Bytes) {
     let mut block = Vec::with_capacity(code.len() + payload.len());
     block.extend_from_slice(code);
     block.extend_from_slice(payload);
     let mut payload = Bytes::from(block);
     let code = payload.split_to(code.len());
-    Packet { flag, sequence, code, payload }
+    (code, payload)
 }
 
 /// Runs a request's handler and sends what it gives back
-fn answer(link: &Arc<Link>, packet: Packet, token: ReplyToken<Fly>, id: RequestId, alarm: &Alarm) {
+fn answer(link: &Arc<Link>, packet: Packet, token: ReplyToken<AnyDialect>, id: RequestId, alarm: &Alarm) {
     let deadline = link.options.handler_timeout.map_or(Instant::FAR, |time| link.now() + time);
     let context = Context::new(link.peer(), id, link.clock.to_std(deadline));
     let request = Request::new(context, packet);
-    let result = match link.router.dispatch(request, &mut Poller::from_waker(alarm.waker())) {
+    let outcome = match link.router.dispatch(request, &mut Poller::from_waker(alarm.waker())) {
         Dispatched::Ready(outcome) => outcome,
         Dispatched::Pending(mut handler) => {
             let outcome = drive(link, &mut handler, id, deadline, alarm);
@@ -344,24 +358,7 @@ fn answer(link: &Arc<Link>, packet: Packet, token: ReplyToken<Fly>, id: RequestI
     let mut guard = link.lock_for_reply();
     let state = &mut *guard;
     let watchers = state.requests.end(id);
-    let reply = match &result {
-        Ok(payload) => match pack(&state.conn, &mut state.zipper, b"", payload) {
-            Ok(packed) => Reply::ok(packed.payload).meta(packed.zip),
-            Err(_) => Reply::error(codes::TOO_LARGE, b""),
-        },
-        Err(RemoteError { code, details, .. }) => Reply::error(code, details),
-    };
-    if let Err(refused) = state.conn.reply(token, reply, &mut state.out) {
-        // The caller is told why it gets nothing else: a code that can't be sent, or an answer longer than it takes.
-        let instead = if matches!(refused.why, Refusal::TooLarge { .. }) {
-            Reply::error(codes::TOO_LARGE, b"")
-        } else {
-            Reply::error(codes::ERROR, b"the handler's error code can't be sent")
-        };
-        if let Err(refused) = state.conn.reply(refused.back, instead, &mut state.out) {
-            state.conn.abandon(refused.back);
-        }
-    }
+    state.reply(token, &outcome);
     link.pump(state);
     // Under `Overload::Wait` the reader waits for this.
     link.notify(state);

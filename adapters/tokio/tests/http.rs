@@ -1,7 +1,11 @@
 //! HTTP over tokio's sockets: what holds in memory holds here
 
 #![allow(missing_docs, reason = "tests")]
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "helpers of tests, which the setting for tests does not see")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "helpers of tests, which the setting for tests does not see"
+)]
 
 #[path = "../../driver/tests/http/host.rs"]
 mod host;
@@ -18,7 +22,7 @@ const MOMENT: Duration = Duration::from_millis(20);
 const HANGS: Duration = Duration::from_secs(30);
 
 pub(crate) async fn pause() {
-    host::sleep::<Tokio>(MOMENT).await;
+    tokio::time::sleep(MOMENT).await;
 }
 
 /// A listener that is dropped takes no connection any more

@@ -89,26 +89,45 @@ impl Scan {
     /// containers may be nested.
     #[inline]
     pub(super) fn run(&mut self, input: &[u8], whole: bool, max_depth: u8) -> Outcome {
+        if matches!(self.state, State::InString | State::InKey | State::Done) {
+            return self.resume(input, whole, max_depth);
+        }
+        self.read(input, whole, max_depth)
+    }
+
+    /// From inside of a string
+    #[cold]
+    fn resume(&mut self, input: &[u8], whole: bool, max_depth: u8) -> Outcome {
+        if self.state == State::Done {
+            return Outcome::Done(self.at as usize);
+        }
+        let at = match skip_string(input, self.at as usize) {
+            Text::End(end) => end,
+            Text::More(at) => return self.pause(at, self.state, whole, input),
+            Text::Bad(at) => return Outcome::Bad(at),
+        };
+        if self.state == State::InKey {
+            self.key_ended(input, at);
+            self.state = State::Colon;
+        } else if self.value_ended(at) {
+            return self.done(at);
+        } else {
+            self.state = State::Next;
+        }
+        self.at = at as u32;
+        self.read(input, whole, max_depth)
+    }
+
+    /// From between two tokens
+    #[inline]
+    fn read(&mut self, input: &[u8], whole: bool, max_depth: u8) -> Outcome {
         let mut at = self.at as usize;
         let mut state = self.state;
+        let mut object = self.in_object();
         loop {
-            if matches!(state, State::InString | State::InKey) {
-                at = match skip_string(input, at) {
-                    Text::End(end) => end,
-                    Text::More(at) => return self.pause(at, state, whole, input),
-                    Text::Bad(at) => return Outcome::Bad(at),
-                };
-                if state == State::InKey {
-                    self.key_ended(input, at);
-                    state = State::Colon;
-                } else if self.value_ended(at) {
-                    return self.done(at);
-                } else {
-                    state = State::Next;
-                }
-            }
             let byte = loop {
                 match input.get(at) {
+                    Some(byte) if *byte > b' ' => break *byte,
                     Some(b' ' | b'\n' | b'\r' | b'\t') => at += 1,
                     Some(byte) => break *byte,
                     None => return self.pause(at, state, whole, input),
@@ -116,79 +135,93 @@ impl Scan {
             };
             match state {
                 State::Value | State::First => {
-                    if state == State::First && byte == b']' {
-                        at += 1;
-                        self.pop();
-                        if self.value_ended(at) {
-                            return self.done(at);
-                        }
-                        state = State::Next;
-                        continue;
-                    }
                     if self.depth == 1 {
                         self.token = at as u32;
                     }
-                    match byte {
-                        b'"' => {
-                            at += 1;
-                            state = State::InString;
-                            continue;
-                        }
+                    let token = match byte {
+                        b'"' => match skip_string(input, at + 1) {
+                            Text::More(at) => return self.pause(at, State::InString, whole, input),
+                            other @ (Text::End(_) | Text::Bad(_)) => other,
+                        },
                         b'{' | b'[' => {
                             if self.depth >= max_depth {
                                 return Outcome::Bad(at);
                             }
                             at += 1;
-                            self.push(byte == b'{');
-                            state = if byte == b'{' { State::FirstKey } else { State::First };
+                            object = byte == b'{';
+                            self.push(object);
+                            state = if object { State::FirstKey } else { State::First };
                             continue;
                         }
-                        b'-' | b'0'..=b'9' => match skip_number(input, at, whole) {
-                            Text::End(end) => at = end,
-                            Text::More(_) => return self.pause(at, state, whole, input),
-                            Text::Bad(at) => return Outcome::Bad(at),
-                        },
-                        b't' | b'f' | b'n' => match skip_word(input, at) {
-                            Text::End(end) => at = end,
-                            Text::More(_) => return self.pause(at, state, whole, input),
-                            Text::Bad(at) => return Outcome::Bad(at),
-                        },
+                        b']' if state == State::First => {
+                            self.pop();
+                            object = self.in_object();
+                            Text::End(at + 1)
+                        }
+                        b'-' | b'0'..=b'9' => skip_number(input, at, whole),
+                        b't' | b'f' | b'n' => skip_word(input, at),
                         _ => return Outcome::Bad(at),
+                    };
+                    match token {
+                        Text::End(end) => at = end,
+                        Text::More(_) => return self.pause(at, state, whole, input),
+                        Text::Bad(at) => return Outcome::Bad(at),
                     }
                     if self.value_ended(at) {
                         return self.done(at);
                     }
                     state = State::Next;
+                    if input.get(at) == Some(&b',') {
+                        at += 1;
+                        state = if object { State::Key } else { State::Value };
+                    }
                 }
-                State::Next => match byte {
-                    b',' => {
-                        at += 1;
-                        state = if self.in_object() { State::Key } else { State::Value };
-                    }
-                    b'}' | b']' if self.in_object() == (byte == b'}') => {
-                        at += 1;
-                        self.pop();
-                        if self.value_ended(at) {
-                            return self.done(at);
-                        }
-                    }
-                    _ => return Outcome::Bad(at),
-                },
                 State::Key | State::FirstKey => match byte {
                     b'"' => {
                         if self.depth == 1 {
+                            if let Some((member, len)) = usual_key(input, at) {
+                                self.member = Some(member);
+                                at += len;
+                                state = State::Value;
+                                continue;
+                            }
                             self.token = at as u32;
                         }
-                        at += 1;
-                        state = State::InKey;
+                        at = match skip_string(input, at + 1) {
+                            Text::End(end) => end,
+                            Text::More(at) => return self.pause(at, State::InKey, whole, input),
+                            Text::Bad(at) => return Outcome::Bad(at),
+                        };
+                        self.key_ended(input, at);
+                        state = State::Colon;
+                        if input.get(at) == Some(&b':') {
+                            at += 1;
+                            state = State::Value;
+                        }
                     }
                     b'}' if state == State::FirstKey => {
                         at += 1;
                         self.pop();
+                        object = self.in_object();
                         if self.value_ended(at) {
                             return self.done(at);
                         }
                         state = State::Next;
+                    }
+                    _ => return Outcome::Bad(at),
+                },
+                State::Next => match byte {
+                    b',' => {
+                        at += 1;
+                        state = if object { State::Key } else { State::Value };
+                    }
+                    b'}' | b']' if object == (byte == b'}') => {
+                        at += 1;
+                        self.pop();
+                        object = self.in_object();
+                        if self.value_ended(at) {
+                            return self.done(at);
+                        }
                     }
                     _ => return Outcome::Bad(at),
                 },
@@ -196,10 +229,8 @@ impl Scan {
                     at += 1;
                     state = State::Value;
                 }
-                State::Colon => return Outcome::Bad(at),
-                State::Done => return Outcome::Done(self.at as usize),
-                // Dealt with before.
-                State::InString | State::InKey => {}
+                // The others are dealt with in `resume`.
+                State::Colon | State::Done | State::InString | State::InKey => return Outcome::Bad(at),
             }
         }
     }
@@ -235,11 +266,8 @@ impl Scan {
         Outcome::Done(at)
     }
 
-    #[inline]
+    #[cold]
     fn pause(&mut self, at: usize, state: State, whole: bool, input: &[u8]) -> Outcome {
-        if state == State::Done {
-            return Outcome::Done(self.at as usize);
-        }
         if whole {
             return Outcome::Bad(input.len());
         }
@@ -295,6 +323,33 @@ impl Scan {
 #[inline]
 const fn place(depth: u8) -> (usize, u32) {
     (depth as usize / 64, depth as u32 % 64)
+}
+
+/// A key as most write it, with its quotes and the colon behind it, by its first eight bytes
+#[inline]
+fn usual_key(input: &[u8], at: usize) -> Option<(Member, usize)> {
+    const fn word(bytes: &[u8; 8]) -> u64 {
+        u64::from_le_bytes(*bytes)
+    }
+    const VERSION: u64 = word(b"\"jsonrpc");
+    const METHOD: u64 = word(b"\"method\"");
+    const PARAMS: u64 = word(b"\"params\"");
+    const RESULT: u64 = word(b"\"result\"");
+    const ERROR: u64 = word(b"\"error\":");
+    const ID: u64 = word(b"\"id\":\0\0\0");
+    const ID_MASK: u64 = (1 << 40) - 1;
+    let rest = input.get(at..)?;
+    let first = u64::from_le_bytes(*rest.first_chunk::<8>()?);
+    let (member, len) = match first {
+        VERSION if rest.get(8) == Some(&b'"') => (Member::Version, 10),
+        METHOD => (Member::Method, 9),
+        PARAMS => (Member::Params, 9),
+        RESULT => (Member::Result, 9),
+        ERROR => (Member::Error, 8),
+        _ if first & ID_MASK == ID => (Member::Id, 5),
+        _ => return None,
+    };
+    (rest.get(len - 1) == Some(&b':')).then_some((member, len))
 }
 
 #[inline]

@@ -153,9 +153,10 @@ impl World {
 
     fn element(&mut self, element: Element) -> (String, Option<String>) {
         self.next_id += 1;
-        let id = match element {
-            Element::Request { text_id: true } => format!("\"{} a longer id than most\"", self.next_id),
-            _ => format!("{}", 1000 + self.next_id),
+        let id = if matches!(element, Element::Request { text_id: true }) {
+            format!("\"{} a longer id than most\"", self.next_id)
+        } else {
+            format!("{}", 1000 + self.next_id)
         };
         match element {
             Element::Request { .. } => {
@@ -262,24 +263,20 @@ impl World {
         let mut nulls = self.book.nulls;
         for text in unframed(self.framing, &self.sent) {
             let message: Value = serde_json::from_str(&text).expect("what is sent is JSON");
-            match &message {
-                Value::Array(answers) => {
-                    let ids: Vec<String> = answers.iter().map(id_of).collect();
-                    let at = batches
-                        .iter()
-                        .position(|(owed, invalid)| is_answered(owed, *invalid, &ids))
-                        .unwrap_or_else(|| panic!("{text} answers none of {batches:?}"));
-                    batches.remove(at);
-                }
-                _ if message["id"].is_null() => {
-                    let code = message["error"]["code"].as_i64().expect("a code");
-                    let left = nulls.get_mut(&code).unwrap_or_else(|| panic!("{text} was not asked for"));
-                    *left = left.checked_sub(1).expect("once too often");
-                }
-                _ => {
-                    let given_up = single.remove(&id_of(&message));
-                    assert_eq!(given_up, Some(false), "{text} was answered, given up, or never asked");
-                }
+            if let Value::Array(answers) = &message {
+                let ids: Vec<String> = answers.iter().map(id_of).collect();
+                let at = batches
+                    .iter()
+                    .position(|(owed, invalid)| is_answered(owed, *invalid, &ids))
+                    .unwrap_or_else(|| panic!("{text} answers none of {batches:?}"));
+                batches.remove(at);
+            } else if message["id"].is_null() {
+                let code = message["error"]["code"].as_i64().expect("a code");
+                let left = nulls.get_mut(&code).unwrap_or_else(|| panic!("{text} was not asked for"));
+                *left = left.checked_sub(1).expect("once too often");
+            } else {
+                let given_up = single.remove(&id_of(&message));
+                assert_eq!(given_up, Some(false), "{text} was answered, given up, or never asked");
             }
         }
         assert!(single.values().all(|given_up| *given_up), "not answered: {single:?}");

@@ -125,10 +125,10 @@ fn as_unit(data: &[u8], value: &Oracle) {
 }
 
 fn has_number_id(tree: &Value) -> bool {
-    match tree {
-        Value::Array(elements) => elements.iter().any(has_number_id),
-        _ => tree["id"].is_number() || tree["error"]["code"].is_number(),
+    if let Value::Array(elements) = tree {
+        return elements.iter().any(has_number_id);
     }
+    tree["id"].is_number() || tree["error"]["code"].is_number()
 }
 
 /// What a connection makes of one unit; `tree` says that its values can be read
@@ -190,13 +190,10 @@ fn messages(dialect: JsonRpc, data: &[u8], tree: bool) -> Vec<Message> {
 
 /// What a message is by its tree: what is handed out, then what is answered
 fn expected(tree: &Value, lenient: bool) -> Vec<Message> {
-    let elements = match tree {
-        Value::Array(elements) if elements.is_empty() || elements.len() > 1024 => {
-            return vec![Message::Own { id: Value::Null, code: codes::INVALID_REQUEST }];
-        }
-        Value::Array(elements) => &elements[..],
-        _ => core::slice::from_ref(tree),
-    };
+    let elements = tree.as_array().map_or_else(|| core::slice::from_ref(tree), Vec::as_slice);
+    if elements.is_empty() || elements.len() > 1024 {
+        return vec![Message::Own { id: Value::Null, code: codes::INVALID_REQUEST }];
+    }
     let mut calls: Vec<u32> = (1..=CALLS).collect();
     let all = elements.iter().filter_map(|element| expected_one(element, lenient, &mut calls));
     let (own, mut messages): (Vec<_>, Vec<_>) =
@@ -248,13 +245,13 @@ fn expected_reply(tree: &Value, version: bool, call: u32) -> Message {
         return Message::Reply { call, error: None, body: result };
     }
     let (code, message) = (error["code"].as_i64(), error["message"].as_str());
-    match error {
-        Value::String(text) => told(None, text, None),
-        Value::Object(_) if code.is_some() || message.is_some() => {
-            told(code, message.unwrap_or_default(), error.get("data").cloned())
-        }
-        _ => told(None, "", Some(error.clone())),
+    if let Value::String(text) = error {
+        return told(None, text, None);
     }
+    if error.is_object() && (code.is_some() || message.is_some()) {
+        return told(code, message.unwrap_or_default(), error.get("data").cloned());
+    }
+    told(None, "", Some(error.clone()))
 }
 
 fn caller(dialect: JsonRpc, limits: &Limits) -> Conn {

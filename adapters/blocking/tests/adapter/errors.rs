@@ -172,7 +172,7 @@ fn addresses_that_are_none_say_why() {
             ("localhost:http", "the port is not a number"),
             ("localhost:65536", "the port is not a number"),
             (":7000", "the host is missing"),
-            ("http://localhost:80", "the scheme is unknown"),
+            ("ftp://localhost:80", "the scheme is unknown"),
             ("unix:", "the path is missing"),
         ] {
             let error = text.parse::<Address>().unwrap_err().to_string();
@@ -187,6 +187,18 @@ fn addresses_that_are_none_say_why() {
         for text in ["127.0.0.1:7000", "[::1]:7000", "localhost:0", "unix:/a/b"] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
+        }
+        for (text, why) in [
+            ("http://localhost:80", "FlyRPC is not carried by it"),
+            ("fly+connect://localhost:80", "FlyRPC is not carried by it"),
+            ("jsonrpc+https://localhost:80", "TLS is not spoken yet"),
+            ("jsonrpc+http://localhost:80", "flyrpc-tokio or flyrpc-smol"),
+        ] {
+            for error in
+                [Client::new().connect(text).unwrap_err(), echo().listen(text).map(drop).unwrap_err()]
+            {
+                assert!(error.to_string().contains(why), "{error}");
+            }
         }
         assert_eq!("tcp://h:1".parse::<Address>().unwrap().to_string(), "h:1");
     });

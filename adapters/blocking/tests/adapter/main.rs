@@ -9,6 +9,7 @@ mod common;
 mod drain;
 mod ends;
 mod errors;
+mod jsonrpc;
 mod limits;
 mod lives;
 mod options;

@@ -78,6 +78,8 @@ pub(super) struct Io<R: Runtime, T> {
     transport: T,
     /// Read and not handed over yet
     buf: BytesMut,
+    /// Taken and not written yet: hyper hands an upgraded stream over without waiting for its last write
+    unsent: BytesMut,
     times: Option<Times<R>>,
 }
 
@@ -88,7 +90,7 @@ const MOST_READ: usize = 64 << 10;
 impl<R: Runtime, T> Io<R, T> {
     /// Without limits in time
     pub(super) fn new(transport: T) -> Self {
-        Self { transport, buf: BytesMut::new(), times: None }
+        Self { transport, buf: BytesMut::new(), unsent: BytesMut::new(), times: None }
     }
 
     /// Reads and writes fail that take longer than the phase allows
@@ -101,15 +103,23 @@ impl<R: Runtime, T> Io<R, T> {
             write: options.write_timeout,
             reading: R::timer(),
             reading_since: None,
+            expired: None,
             writing: R::timer(),
             is_stalled: false,
         };
-        Self { transport, buf: BytesMut::new(), times: Some(times) }
+        Self { transport, buf: BytesMut::new(), unsent: BytesMut::new(), times: Some(times) }
     }
 
-    pub(super) fn into_parts(self) -> (T, BytesMut) {
-        (self.transport, self.buf)
+    pub(super) fn into_parts(self) -> Parts<T> {
+        Parts { transport: self.transport, unread: self.buf, unsent: self.unsent }
     }
+}
+
+/// What is left when hyper has done its part
+pub(super) struct Parts<T> {
+    pub(super) transport: T,
+    pub(super) unread: BytesMut,
+    pub(super) unsent: BytesMut,
 }
 
 impl<R: Runtime, T: Transport> Read for Io<R, T> {
@@ -119,6 +129,10 @@ impl<R: Runtime, T: Transport> Read for Io<R, T> {
         mut cursor: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.times.as_ref().is_some_and(Times::is_expired) {
+            // What comes too late would only keep the answer that says so from being sent.
+            return Poll::Pending;
+        }
         if this.buf.is_empty() {
             this.buf.reserve(cursor.remaining().clamp(LEAST_READ, MOST_READ));
             match this.transport.poll_read(cx, &mut this.buf) {
@@ -156,10 +170,14 @@ impl<R: Runtime, T: Transport> Write for Io<R, T> {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.times.as_ref().is_some_and(Times::is_upgraded) {
+            parts.iter().for_each(|part| this.unsent.extend_from_slice(part));
+            return Poll::Ready(Ok(parts.iter().map(|part| part.len()).sum()));
+        }
         let written = this.transport.poll_write(cx, parts);
         let Some(times) = &mut this.times else { return written };
         if written.is_ready() {
-            times.is_stalled = false;
+            times.sent();
         } else if times.poll_write(cx) {
             return Poll::Ready(Err(timed_out()));
         }
@@ -172,7 +190,8 @@ impl<R: Runtime, T: Transport> Write for Io<R, T> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().transport.poll_shutdown(cx)
+        // A server closes the connection itself, with `close`.
+        if self.times.is_some() { Poll::Ready(Ok(())) } else { self.get_mut().transport.poll_shutdown(cx) }
     }
 }
 
@@ -180,7 +199,7 @@ fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
 
-/// What a server's connection is waiting for; each change is told from the one before
+/// What a server's connection waits for; each change is told from the one before
 #[derive(Debug, Default)]
 pub(super) struct Phase(AtomicU32);
 
@@ -192,8 +211,10 @@ const BODY: u32 = 1;
 const ANSWER: u32 = 2;
 /// The next request to begin
 const IDLE: u32 = 3;
+/// Nothing more of HTTP
+const UPGRADED: u32 = 4;
 /// Numbers the changes
-const STEP: u32 = 4;
+const STEP: u32 = 8;
 
 impl Phase {
     pub(super) fn body(&self) {
@@ -208,8 +229,22 @@ impl Phase {
         self.change(IDLE);
     }
 
+    #[cfg(feature = "ws")]
+    pub(super) fn upgraded(&self) {
+        self.change(UPGRADED);
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.number() % STEP == UPGRADED
+    }
+
+    /// The phase and how many came before, as a number
+    pub(super) fn number(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn change(&self, phase: u32) {
-        let before = self.0.load(Ordering::Relaxed);
+        let before = self.number();
         self.0.store((before & !(STEP - 1)).wrapping_add(STEP) | phase, Ordering::Relaxed);
     }
 }
@@ -223,14 +258,20 @@ struct Times<R: Runtime> {
     reading: R::Timer,
     /// The phase for which `reading` was set
     reading_since: Option<u32>,
+    /// The phase that took too long
+    expired: Option<u32>,
     writing: R::Timer,
     is_stalled: bool,
 }
 
 impl<R: Runtime> Times<R> {
+    fn is_upgraded(&self) -> bool {
+        self.phase.is_upgraded()
+    }
+
     /// Something has come
     fn received(&mut self) {
-        match self.phase.0.load(Ordering::Relaxed) % STEP {
+        match self.phase.number() % STEP {
             IDLE => self.phase.change(HEAD),
             // A body may come as slowly as it likes, if only it comes.
             BODY => self.reading_since = None,
@@ -238,20 +279,37 @@ impl<R: Runtime> Times<R> {
         }
     }
 
+    /// Something was written
+    fn sent(&mut self) {
+        self.is_stalled = false;
+        if self.phase.number() % STEP == IDLE {
+            // It begins when the answer before has been written.
+            self.phase.idle();
+        }
+    }
+
     /// Has a read waited for too long?
     fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
-        let phase = self.phase.0.load(Ordering::Relaxed);
+        let phase = self.phase.number();
         let limit = match phase % STEP {
             HEAD => self.header,
             BODY => self.body,
-            IDLE => self.idle,
+            IDLE if !self.is_stalled => self.idle,
             _ => return false,
         };
         if self.reading_since != Some(phase) {
             self.reading_since = Some(phase);
             self.reading.set(limit);
         }
-        self.reading.poll_expired(cx).is_ready()
+        let is_expired = self.reading.poll_expired(cx).is_ready();
+        if is_expired {
+            self.expired = Some(phase);
+        }
+        is_expired
+    }
+
+    fn is_expired(&self) -> bool {
+        self.expired == Some(self.phase.number())
     }
 
     /// Has a write waited for too long?

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use flyrpc_core::jsonrpc::is_json;
+
 /// A message's members that matter here, as they are written; the last of each name counts
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Message<'a> {
@@ -38,7 +40,8 @@ pub(super) fn calls(unit: &[u8]) -> Vec<&[u8]> {
 /// `error` is the error object that they get, unless the body is a lone error without an id, which is meant for all.
 pub(super) fn settle(unit: &[u8], body: &[u8], error: &str) -> Settled {
     let calls = calls(unit);
-    let is_answer = is_response(body);
+    // What is none must not get to the dialect: a call that it seems to answer would wait for ever.
+    let is_answer = is_response(body) && is_json(body);
     if calls.is_empty() {
         return Settled { hand_over: is_answer, missing: None };
     }
@@ -266,6 +269,8 @@ mod tests {
         assert_eq!(settled(call, "<html>"), (false, Some(failed.to_owned())));
         assert_eq!(settled(call, ""), (false, Some(failed.to_owned())));
         assert_eq!(settled(call, r#"{"id":7,"result":1}"#), (true, None));
+        assert_eq!(settled(call, r#"{"id":7,"result":tru}"#), (false, Some(failed.to_owned())));
+        assert_eq!(settled(call, r#"{"id":7,"result":1}{"#), (false, Some(failed.to_owned())));
         assert_eq!(settled(call, r#"{"id":8,"result":1}"#).1, Some(failed.to_owned()));
         let lone = r#"{"jsonrpc":"2.0","error":{"code":-32700,"message":"Parse error"},"id":null}"#;
         let for_seven = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32700,"message":"Parse error"}}"#;

@@ -3,7 +3,6 @@
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::Poll;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::connect::{Opening, accept, opening, refuse};
 use super::exchange::{Answer, Exchange, LENGTH};
-use super::io::{Io, Phase, Prefixed, close, within};
+use super::io::{self, Io, Phase, Prefixed, close, within, write_all};
 use super::{Host, Options};
 use crate::runtime::{Runtime, Transport};
 
@@ -28,6 +27,7 @@ use crate::runtime::{Runtime, Transport};
 /// |---|---|
 /// | POST, `Content-Type` `application/json`, `application/json-rpc`, `application/jsonrequest` or, not from a browser, none | what its [`Exchange`] comes to: 200 with `application/json`, 204, or 503 |
 /// | POST with a longer body than [`Options::max_message`] | 413 |
+/// | POST whose body stands still for longer than [`Options::body_timeout`] | 408 |
 /// | POST of another type | 415 |
 /// | `CONNECT` on [`Options::connect_path`] | the stream goes to [`Host::connected`]; 404 on other paths |
 /// | WebSocket's upgrade, with feature `ws` | 101, and the stream goes to [`Host::upgraded`] |
@@ -73,6 +73,8 @@ async fn connect<R: Runtime, T: Transport>(
     }
 }
 
+/// Turns of a connection before other tasks get theirs
+const AT_A_TIME: usize = 4;
 /// Most bytes of a request's head, and of one read
 const MAX_HEAD: usize = 64 << 10;
 
@@ -86,28 +88,35 @@ async fn requests<R: Runtime, T: Transport>(stream: Prefixed<T>, host: Arc<dyn H
         max_message: options.max_message,
         connect_path: options.connect_path.clone(),
         remote,
-        is_upgraded: AtomicBool::new(false),
     });
     let requests = Requests(Arc::clone(&shared));
     let mut connection = http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, requests);
     let mut is_closing = false;
-    let ended = poll_fn(|cx| {
+    let _ = poll_fn(|cx| {
         if !is_closing && host.poll_closing(cx).is_ready() {
             is_closing = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
-        connection.poll_without_shutdown(cx)
+        for _ in 0..AT_A_TIME {
+            let before = shared.phase.number();
+            let polled = Pin::new(&mut connection).poll(cx);
+            // A read that waits has the time of the phase it began in; hyper begins no other just for that.
+            if polled.is_ready() || shared.phase.number() == before {
+                return polled;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
-    if ended.is_err() {
-        return;
-    }
+    // What was still under way ends here.
     let parts = connection.into_parts();
-    let (stream, unread) = parts.io.into_parts();
-    if shared.is_upgraded.load(Ordering::Relaxed) {
-        host.upgraded(stream.unread(&[&parts.read_buf, &unread]));
-    } else {
+    let io::Parts { transport: mut stream, unread, unsent } = parts.io.into_parts();
+    if !shared.phase.is_upgraded() {
         close::<R, _>(stream).await;
+    } else if let Some(Ok(())) = within::<R, _>(options.write_timeout, write_all(&mut stream, &unsent)).await
+    {
+        host.upgraded(stream.unread(&[&parts.read_buf, &unread]));
     }
 }
 
@@ -120,8 +129,6 @@ struct Shared<T> {
     max_message: usize,
     connect_path: Option<String>,
     remote: String,
-    /// The answer is that it is WebSocket from here on
-    is_upgraded: AtomicBool,
 }
 
 type Reply = Response<Full<Bytes>>;
@@ -136,6 +143,13 @@ impl<T: Transport> Service<Request<Incoming>> for Requests<T> {
         shared.phase.body();
         Box::pin(async move {
             let (head, mut body) = request.into_parts();
+            #[cfg(feature = "ws")]
+            if let Some(reply) = upgrade::reply(&head) {
+                if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    shared.phase.upgraded();
+                }
+                return Ok(reply);
+            }
             let mut reply = shared.reply(&head, &mut body).await;
             if !body.is_end_stream() {
                 // The rest of the body is not going to be read.
@@ -149,11 +163,6 @@ impl<T: Transport> Service<Request<Incoming>> for Requests<T> {
 
 impl<T: Transport> Shared<T> {
     async fn reply(&self, head: &Parts, body: &mut Incoming) -> Reply {
-        #[cfg(feature = "ws")]
-        if let Some(reply) = upgrade::reply(head) {
-            self.is_upgraded.store(reply.status() == StatusCode::SWITCHING_PROTOCOLS, Ordering::Relaxed);
-            return reply;
-        }
         if head.method != Method::POST {
             let connects = self.connect_path.as_deref() == Some(head.uri.path());
             let (text, allowed) =
@@ -167,7 +176,10 @@ impl<T: Transport> Shared<T> {
         }
         match self.unit(body).await {
             Ok(unit) => self.exchange(unit).await,
-            Err(reply) => reply,
+            Err(mut reply) => {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                reply
+            }
         }
     }
 
@@ -181,9 +193,9 @@ impl<T: Transport> Shared<T> {
         // The length comes in front when it is known; memory is taken for what has really come (P17).
         let mut unit = BytesMut::from([0; LENGTH].as_slice());
         while let Some(frame) = body.frame().await {
-            // The connection is lost; nobody will read this.
+            // It has stood still for too long, or the connection is lost and nobody will read this.
             let Ok(frame) = frame else {
-                return Err(plain(StatusCode::BAD_REQUEST, "400 the body is cut short\n"));
+                return Err(plain(StatusCode::REQUEST_TIMEOUT, "408 the body is cut short\n"));
             };
             let Some(data) = frame.data_ref() else { continue };
             if unit.len() - LENGTH + data.len() > max {

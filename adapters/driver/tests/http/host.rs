@@ -4,14 +4,13 @@ use core::future::poll_fn;
 use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
-use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BytesMut};
 use flyrpc_driver::Address;
 use flyrpc_driver::http::{Exchange, Host, Options, Prefixed, serve};
-use flyrpc_driver::runtime::{Listener, Runtime, Timer, Transport};
+use flyrpc_driver::runtime::{Listener, Runtime, Transport};
 
 /// Happens once
 #[derive(Clone, Default)]
@@ -27,7 +26,7 @@ impl Signal {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock().unwrap();
         if state.0 {
             return Poll::Ready(());
@@ -266,12 +265,6 @@ impl<T: Transport> Raw<T> {
     pub async fn is_at_end(&mut self) -> bool {
         self.buf.is_empty() && !matches!(self.read().await, Ok(n) if n > 0)
     }
-}
-
-pub async fn sleep<R: Runtime>(time: Duration) {
-    let mut timer = R::timer();
-    timer.set(time);
-    poll_fn(|cx| timer.poll_expired(cx)).await;
 }
 
 /// Both, side by side
