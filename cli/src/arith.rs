@@ -18,7 +18,8 @@ pub(crate) struct Quotient {
     rem: i64,
 }
 
-#[service]
+/// A list that comes as it is, is the argument too
+#[service(params = "single")]
 pub(crate) trait Arith {
     fn multiply(&self, args: Args) -> Result<i64, RemoteError>;
     fn divide(&self, args: Args) -> Result<Quotient, RemoteError>;

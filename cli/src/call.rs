@@ -6,26 +6,48 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use flyrpc_tokio::{CloseReason, Error};
 
+use crate::address::ADDRESSES;
 use crate::input::{Payload, reformat, spinner};
 use crate::report::{Failure, bytes, harmless, hex, preview};
 use crate::{Target, bench};
 
 #[derive(Args)]
+#[command(after_help = format!("{ADDRESSES}\n\n{EXAMPLES}"))]
 pub(crate) struct Options {
     #[command(flatten)]
     target: Target,
-    /// What to call
+    /// What to call: JSON-RPC's method
     code: String,
     #[command(flatten)]
     payload: Payload,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t = Output::Auto)]
     output: Output,
+    /// As --output raw
+    #[arg(long, conflicts_with = "output")]
+    raw: bool,
+    /// As --output json
+    #[arg(long, conflicts_with_all = ["output", "raw"])]
+    pretty: bool,
+    /// Send a message instead, which is not answered: as `flyrpc send`
+    #[arg(long, conflicts_with_all = ["output", "raw", "pretty", "repeat"])]
+    notify: bool,
     #[command(flatten)]
     measure: bench::Measure,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  flyrpc call 127.0.0.1:7000 echo hello
+  flyrpc call jsonrpc+tcp://127.0.0.1:7000 Arith.Multiply '{\"A\":7,\"B\":8}'
+  flyrpc call jsonrpc+unix:/run/app.sock status
+  flyrpc call jsonrpc+ws://127.0.0.1:8080 upper '[\"text\"]'
+  flyrpc call jsonrpc+http://127.0.0.1:8080/rpc eth_blockNumber --pretty
+  flyrpc call jsonrpc+connect://127.0.0.1:1234 Arith.Divide '[{\"A\":7,\"B\":2}]'
+  flyrpc call jsonrpc+stdio:clangd initialize @initialize.json --framing content-length";
+
 #[derive(Args)]
+#[command(after_help = ADDRESSES)]
 pub(crate) struct SendOptions {
     #[command(flatten)]
     target: Target,
@@ -50,8 +72,21 @@ enum Output {
     Json,
 }
 
+impl Options {
+    const fn output(&self) -> Output {
+        match (self.raw, self.pretty) {
+            (true, _) => Output::Raw,
+            (_, true) => Output::Json,
+            _ => self.output,
+        }
+    }
+}
+
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
-    let payload = options.payload.read()?;
+    if options.notify {
+        return tell(&options.target, &options.code, &options.payload, false).await;
+    }
+    let payload = options.payload.read(options.target.protocol()?)?;
     let client = options.target.connect().await?;
     if let Some(repeat) = options.measure.repeat() {
         return bench::run(&client, &options.code, payload.into(), repeat, &options.measure).await;
@@ -61,7 +96,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     wait.finish_and_clear();
     match result {
         Ok(answer) => {
-            print(&answer, options.output, options.payload.is_json())?;
+            print(&answer, options.output(), options.payload.is_json())?;
             client.drain(options.target.timeout).await;
             Ok(ExitCode::SUCCESS)
         }
@@ -71,15 +106,23 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 pub(crate) async fn send(options: &SendOptions) -> Result<ExitCode, Failure> {
-    let payload = options.payload.read()?;
-    let client = options.target.connect().await?;
-    if options.acked {
-        client.send_acked(&options.code, &payload).await?;
+    tell(&options.target, &options.code, &options.payload, options.acked).await
+}
+
+async fn tell(target: &Target, code: &str, payload: &Payload, acked: bool) -> Result<ExitCode, Failure> {
+    let payload = payload.read(target.protocol()?)?;
+    let client = target.connect().await?;
+    if acked {
+        match client.send_acked(code, &payload).await {
+            Ok(_) => {}
+            Err(Error::Remote(error)) => return Err(Failure::remote(&error, client.protocol())),
+            Err(error) => return Err(error.into()),
+        }
     } else {
-        client.send(&options.code, &payload).await?;
+        client.send(code, &payload).await?;
     }
     // The message has left when the connection has drained.
-    let why = client.drain(options.target.timeout).await;
+    let why = client.drain(target.timeout).await;
     if matches!(why, CloseReason::Drained | CloseReason::PeerClosed) {
         Ok(ExitCode::SUCCESS)
     } else {

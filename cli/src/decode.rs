@@ -1,5 +1,7 @@
 //! `flyrpc decode`
 
+mod json;
+
 use std::fs::File;
 use std::io::{BufWriter, Cursor, IsTerminal, Read, Write};
 use std::path::Path;
@@ -11,14 +13,25 @@ use flyrpc_core::fly::{Flag, Head, decode_head};
 use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
+use crate::address::FramingOption;
 use crate::input::{progress, unhex};
 use crate::report::{BAD, Failure, bytes, count, grouped, hex, preview, written};
 
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// A file with captured bytes, hex digits, or - for standard input
-    #[arg(value_name = "FILE|HEX|-", default_value = "-")]
+    /// A file with captured bytes, hex digits, - for standard input, or a JSON-RPC message
+    #[arg(value_name = "FILE|HEX|JSON|-", default_value = "-")]
     source: String,
+    /// What was captured
+    #[arg(long, value_enum, default_value_t = DialectOption::Fly)]
+    dialect: DialectOption,
+    /// JSON-RPC: how messages follow each other; lines by default
+    #[arg(long, value_enum)]
+    framing: Option<FramingOption>,
+    /// JSON-RPC: show parameters, results and errors' data
+    #[arg(long)]
+    payload: bool,
     /// What a file or standard input holds
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     format: Format,
@@ -28,7 +41,7 @@ pub(crate) struct Options {
     /// Longest code, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     max_code: u16,
-    /// A JSON object for each packet instead of a table, with payloads whole and in hex
+    /// A JSON object for each packet instead of a table; FlyRPC's payloads whole and in hex
     #[arg(long)]
     json: bool,
 }
@@ -43,7 +56,29 @@ enum Format {
     Hex,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DialectOption {
+    /// FlyRPC packets
+    Fly,
+    /// JSON-RPC messages
+    Jsonrpc,
+}
+
+/// For `--help`
+const EXAMPLES: &str = "\
+Examples:
+  flyrpc decode captured.bin
+  flyrpc decode 4000016563686f000568656c6c6f
+  flyrpc decode --dialect jsonrpc --payload '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\",\"params\":[7]}'
+  flyrpc decode --dialect jsonrpc --framing content-length language-server.log";
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let is_json = options.dialect == DialectOption::Jsonrpc;
+    for (name, is_given) in [("--framing", options.framing.is_some()), ("--payload", options.payload)] {
+        if is_given && !is_json {
+            return Err(Failure::usage(format!("{name} is for JSON-RPC: it goes with --dialect jsonrpc")));
+        }
+    }
     let (source, bar) = open(options)?;
     let limits = Limits::new().max_payload(options.max_payload).max_method(options.max_code);
     let stdout = std::io::stdout();
@@ -52,6 +87,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         Box::new(BufWriter::with_capacity(CHUNK, stdout))
     };
+    if is_json {
+        let framing = options.framing.unwrap_or(FramingOption::Lines).into();
+        let mut decoder = json::Decoder::new(source, out, &bar);
+        (decoder.json, decoder.with_payload) = (options.json, options.payload);
+        let bad = decoder.run(framing, &limits);
+        bar.finish_and_clear();
+        return Ok(if bad? > 0 { ExitCode::from(BAD) } else { ExitCode::SUCCESS });
+    }
     let mut decoder = Decoder {
         source,
         out,
@@ -91,6 +134,8 @@ fn open(options: &Options) -> Result<(Source, ProgressBar), Failure> {
         let file = File::open(name).map_err(named)?;
         let len = file.metadata().map_err(named)?.len();
         (Box::new(file), len)
+    } else if options.dialect == DialectOption::Jsonrpc && name.trim_start().starts_with(['{', '[']) {
+        return Ok((Box::new(Cursor::new(name.to_owned())), ProgressBar::hidden()));
     } else {
         let digits =
             unhex(name).map_err(|error| Failure::new(format!("'{name}' is no file, and as hex: {error}")))?;

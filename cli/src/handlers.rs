@@ -12,7 +12,7 @@ use flyrpc_driver::{
     Caller, Context, Decode, Dispatched, Outcome, Packet, Protocol, RemoteError, Request, Router, Session,
     codes,
 };
-use flyrpc_tokio::Json;
+use flyrpc_tokio::{Json, Peer, Subscription};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,6 +34,9 @@ Handlers (FlyRPC's payloads are text; JSON-RPC's parameters are an array of it, 
   fail    the error NO_SUCH_LAMP (JSON-RPC: with the code 7), with the payload as its details
   big     so many bytes
   stats   what was handled, as JSON
+  subscribe_ticks    numbers from 0, a hundred a second, as notifications `ticks` with {\"subscription\":ID,\"result\":N};
+                     answered with the subscription's id
+  unsubscribe_ticks  ends the subscription of this id
   Arith.Multiply  the product of {\"A\":7,\"B\":8}
   Arith.Divide    quotient and rest of {\"A\":7,\"B\":2}, or the error \"divide by zero\"
   Arith.Sum       the sum of [1,2,3]";
@@ -53,6 +56,25 @@ pub(crate) fn router<K: Kind>(log: &Arc<Log>) -> Router<K::Peer> {
         .later("greet", |request| async move { greet(&request).await })
         .otherwise(services::<K>())
 }
+
+/// Adds a subscription
+pub(crate) fn ticks(router: Router<Peer>) -> Router<Peer> {
+    router.subscription(
+        "subscribe_ticks",
+        "ticks",
+        "unsubscribe_ticks",
+        |ticks: Subscription, _| async move {
+            for tick in 0_u64.. {
+                if ticks.send(&tick).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(TICK).await;
+            }
+        },
+    )
+}
+
+const TICK: Duration = Duration::from_millis(10);
 
 /// All that has a handler, sorted
 pub(crate) fn codes<K: Kind>(handlers: &Router<K::Peer>) -> String {

@@ -2,19 +2,22 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use flyrpc_tokio::Protocol;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::Failure;
 
 /// A payload, from one place; empty by default
+///
+/// In JSON-RPC it is the parameters, and is checked before it is sent.
 #[derive(Args)]
 #[group(multiple = false)]
 pub(crate) struct Payload {
-    /// The payload, as text
-    #[arg(value_name = "PAYLOAD")]
+    /// The payload, as text; in JSON-RPC the parameters, an array or an object, or @FILE or - for standard input
+    #[arg(value_name = "PAYLOAD", allow_hyphen_values = true)]
     text: Option<String>,
     /// The payload, as JSON: checked, and sent without white space
     #[arg(long, value_name = "JSON")]
@@ -31,7 +34,24 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    pub(crate) fn read(&self) -> Result<Vec<u8>, Failure> {
+    /// What is to be sent, in this protocol
+    pub(crate) fn read(&self, protocol: Protocol) -> Result<Vec<u8>, Failure> {
+        match protocol {
+            Protocol::JsonRpc => parameters(&self.read_json()?),
+            _ => self.read_bytes(),
+        }
+    }
+
+    /// No JSON begins with an at sign, or is a lone minus
+    fn read_json(&self) -> Result<Vec<u8>, Failure> {
+        match self.text.as_deref() {
+            Some("-") => read_stdin(),
+            Some(text) if text.starts_with('@') => read_file(Path::new(text.trim_start_matches('@'))),
+            _ => self.read_bytes(),
+        }
+    }
+
+    fn read_bytes(&self) -> Result<Vec<u8>, Failure> {
         if let Some(text) = &self.text {
             return Ok(text.clone().into_bytes());
         }
@@ -41,17 +61,10 @@ impl Payload {
                 .map_err(|error| Failure::new(format!("--json: not JSON: {error}")));
         }
         if let Some(path) = &self.file {
-            let named = |error| Failure::new(format!("{}: {error}", path.display()));
-            let file = File::open(path).map_err(named)?;
-            let len = file.metadata().map_err(named)?.len();
-            let mut payload = Vec::new();
-            progress(len, "reading").wrap_read(file).read_to_end(&mut payload).map_err(named)?;
-            return Ok(payload);
+            return read_file(path);
         }
         if self.stdin {
-            let mut payload = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut payload)?;
-            return Ok(payload);
+            return read_stdin();
         }
         self.hex.as_ref().map_or(Ok(Vec::new()), |digits| {
             unhex(digits).map_err(|error| Failure::new(format!("--hex: {error}")))
@@ -62,6 +75,49 @@ impl Payload {
     pub(crate) const fn is_json(&self) -> bool {
         self.json.is_some()
     }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let named = |error| Failure::new(format!("{}: {error}", path.display()));
+    let file = File::open(path).map_err(named)?;
+    let len = file.metadata().map_err(named)?.len();
+    let mut payload = Vec::new();
+    progress(len, "reading").wrap_read(file).read_to_end(&mut payload).map_err(named)?;
+    Ok(payload)
+}
+
+fn read_stdin() -> Result<Vec<u8>, Failure> {
+    let mut payload = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut payload)?;
+    Ok(payload)
+}
+
+/// JSON-RPC's parameters without white space, or what is wrong with them and how they are written
+fn parameters(given: &[u8]) -> Result<Vec<u8>, Failure> {
+    let text = core::str::from_utf8(given)
+        .map_err(|_| Failure::new("the parameters are not JSON: not even UTF-8"))?
+        .trim();
+    let is_list = text.starts_with(['[', '{']);
+    match reformat(text, false) {
+        Ok(json) if is_list => Ok(json.into_bytes()),
+        _ if text.is_empty() => Ok(Vec::new()),
+        Ok(json) => Err(Failure::new(format!(
+            "parameters are an array or an object, and this is neither: write it as '[{}]'",
+            preview_text(&json)
+        ))),
+        Err(error) if is_list => Err(Failure::new(format!(
+            "the parameters are not JSON: {error}; put single quotes around them, or the shell takes the double quotes \
+             away"
+        ))),
+        Err(_) => Err(Failure::new(format!(
+            "the parameters are not JSON: text is written as '[{}]', single quotes and all",
+            preview_text(&serde_json::Value::from(text).to_string())
+        ))),
+    }
+}
+
+fn preview_text(json: &str) -> &str {
+    if json.len() > 60 { "…" } else { json }
 }
 
 /// JSON with other white space and nothing else changed: numbers, order and doubled members stay as they were written
@@ -165,6 +221,24 @@ mod tests {
         let long = "{\n  \"x\": 1.10,\n  \"n\": 12345678901234567890123,\n  \"b\": [\n    1,\n    {},\n    []\n  ],\n  \"b\": \"a \\\" b\"\n}";
         assert_eq!(reformat(json, true).ok().as_deref(), Some(long));
         assert!(reformat("{", false).is_err() && reformat("1 2", false).is_err());
+    }
+
+    #[test]
+    fn parameters_are_arrays_and_objects() {
+        let read = |text: &str| parameters(text.as_bytes()).map_err(|failure| failure.to_string());
+        assert_eq!(read(" [7, 8]\n"), Ok(b"[7,8]".to_vec()));
+        assert_eq!(read("{\"A\" : 7}"), Ok(b"{\"A\":7}".to_vec()));
+        assert_eq!(read(""), Ok(Vec::new()));
+        for (text, part) in [
+            ("hello", "'[\"hello\"]'"),
+            ("7", "'[7]'"),
+            ("\"x\"", "'[\"x\"]'"),
+            ("{A:7}", "single quotes"),
+            ("[1", "EOF"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
     }
 
     #[test]

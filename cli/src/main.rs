@@ -8,6 +8,7 @@ mod decode;
 mod demo;
 mod handlers;
 mod input;
+mod json;
 mod log;
 mod ping;
 mod report;
@@ -20,7 +21,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use flyrpc_tokio::{Client, Connected, Context, Limits, ZipMode};
+use flyrpc_tokio::{Client, Connected, Context, Limits, Protocol, ZipMode};
 
 use address::JsonOptions;
 use report::Failure;
@@ -47,13 +48,13 @@ enum Command {
     Demo,
     /// Answer requests, and show them as they come
     Serve(serve::Options),
-    /// Call CODE and print the answer's payload, or measure many calls
+    /// Call CODE, which JSON-RPC calls a method, and print the answer's payload, or measure many calls
     Call(call::Options),
     /// Send a message to CODE: not answered, delivered at most once
     Send(call::SendOptions),
     /// Measure round trips, as ping(8) does
     Ping(ping::Options),
-    /// Show captured packets as a table
+    /// Show captured packets, or JSON-RPC messages, as a table
     Decode(decode::Options),
 }
 
@@ -75,7 +76,7 @@ struct Target {
     /// Ping a peer from which nothing comes for so long, and take it for lost when as long again nothing comes
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     keepalive: Option<Duration>,
-    /// Show each packet on standard error: direction, kind, sequence, code and length
+    /// Show each packet or message on standard error: direction, kind, sequence or id, code or method, and length
     #[arg(long)]
     trace: bool,
     /// What a peer is answered that calls `name` back, as the handler `greet` does
@@ -106,6 +107,11 @@ impl From<Zip> for ZipMode {
 }
 
 impl Target {
+    /// What is spoken there
+    fn protocol(&self) -> Result<Protocol, Failure> {
+        Ok(address::target(&self.address)?.protocol.unwrap_or_default())
+    }
+
     async fn connect(&self) -> Result<Connected, Failure> {
         let mut endpoint = address::target(&self.address)?;
         let spoken = self.json.spoken(core::slice::from_ref(&endpoint), self.zip, Zip::Off)?;
@@ -124,10 +130,16 @@ impl Target {
             client = client.keepalive(time, time);
         }
         if self.trace {
-            client = client.on_packet(|_, direction, packet| {
-                // A connection does not depend on somebody's reading its trace.
-                let _ = writeln!(std::io::stderr(), "{}", trace::line(direction, packet));
-            });
+            // A connection does not depend on somebody's reading its trace.
+            client = client
+                .on_packet(|_, direction, packet| {
+                    let _ = writeln!(std::io::stderr(), "{}", trace::line(direction, packet));
+                })
+                .on_message(|info, direction, message| {
+                    for line in trace::lines(info, direction, message) {
+                        let _ = writeln!(std::io::stderr(), "{line}");
+                    }
+                });
         }
         let connected = client.connect_within(&endpoint, self.timeout).await;
         connected.map_err(|error| Failure::connect(&self.address, &error))

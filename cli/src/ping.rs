@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::process::ExitCode;
 
 use clap::Args;
-use flyrpc_tokio::{Error, Pong};
+use flyrpc_tokio::{Error, Pong, Protocol};
 
 use crate::report::{Failure, TIMED_OUT, bytes, millis, say};
 use crate::{Interrupts, Target, seconds};
@@ -13,9 +13,9 @@ use crate::{Interrupts, Target, seconds};
 pub(crate) struct Options {
     #[command(flatten)]
     target: Target,
-    /// Bytes of payload to send there and back
-    #[arg(long, short = 's', value_name = "BYTES", default_value_t = 56)]
-    len: u32,
+    /// Bytes of payload to send there and back; 56 by default. JSON-RPC's pings, calls of `rpc.ping`, have none
+    #[arg(long, short = 's', value_name = "BYTES")]
+    len: Option<u32>,
     /// How many; until interrupted with 0
     #[arg(long, short, value_name = "N", default_value_t = 4)]
     count: u64,
@@ -30,8 +30,14 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let client = options.target.connect().await?;
     let mut interrupts = Interrupts::watch()?;
-    let (address, len) = (&options.target.address, options.len as usize);
-    say(format_args!("PING {address} ({}): {} of payload", client.remote(), bytes(len as u64)));
+    let address = &options.target.address;
+    let is_json = client.protocol() == Protocol::JsonRpc;
+    if is_json && options.len.is_some() {
+        return Err(Failure::usage(format!("--len is for FlyRPC, and {address} is JSON-RPC")));
+    }
+    let len = if is_json { 0 } else { options.len.unwrap_or(56) as usize };
+    let what = if is_json { "rpc.ping".to_owned() } else { format!("{} of payload", bytes(len as u64)) };
+    say(format_args!("PING {address} ({}): {what}", client.remote()));
     let mut times = Vec::new();
     let mut sent = 0;
     let mut end = None;
@@ -52,10 +58,15 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(Pong { time, len: back }) => {
                 times.push(time);
                 let time = millis(time);
-                if back < len as u64 && !options.quiet {
+                if options.quiet {
+                    continue;
+                }
+                if is_json {
+                    say(format_args!("an answer from {address}: seq={sent} time={time}"));
+                } else if back < len as u64 {
                     // It knows no pings, or takes none so long; it lives all the same.
                     say(format_args!("an error from {address}: seq={sent} time={time}"));
-                } else if !options.quiet {
+                } else {
                     say(format_args!("{} from {address}: seq={sent} time={}", bytes(len as u64), time));
                 }
             }

@@ -62,8 +62,14 @@ impl Failure {
 
     /// Says it on stderr
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("flyrpc: {}", self.text);
+        eprintln!("flyrpc: {self}");
         ExitCode::from(self.code)
+    }
+}
+
+impl core::fmt::Display for Failure {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

@@ -41,13 +41,13 @@ pub(crate) struct Options {
     /// On Ctrl-C, give requests under way this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     drain: Duration,
-    /// Say nothing about single requests
+    /// Say nothing about single requests; with stdio:, nothing at all
     #[arg(long, short)]
     quiet: bool,
     /// Show the beginning of payloads as well
     #[arg(long)]
     show_payloads: bool,
-    /// Show each packet, both ways: kind, sequence, code and length
+    /// Show each packet or message, both ways: kind, sequence or id, code or method, and length
     #[arg(long)]
     trace: bool,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         max_payload: options.max_payload,
         on_stderr: on_stdio,
     }));
-    let router = handlers::router::<On<Tokio>>(&log);
+    let router = handlers::ticks(handlers::router::<On<Tokio>>(&log));
     let codes = handlers::codes::<On<Tokio>>(&router);
     let mut server = server(options, spoken, &log).router(router).start();
     let mut addresses = Vec::new();
@@ -85,7 +85,10 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         addresses.push(listening.map_err(|error| Failure::listen(&endpoint.to_string(), &error))?);
     }
 
-    log.say(&format!("listening on {}; handlers: {codes}; Ctrl-C ends", addresses.join(", ")));
+    let is_silent = on_stdio && options.quiet;
+    if !is_silent {
+        log.say(&format!("listening on {}; handlers: {codes}; Ctrl-C ends", addresses.join(", ")));
+    }
     tokio::select! {
         // Standard input has ended, and with it the only connection.
         () = server.wait() => {}
@@ -98,7 +101,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             }
         }
     }
-    log.say(&log.totals());
+    if !is_silent {
+        log.say(&log.totals());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -140,9 +145,16 @@ fn server(options: &Options, spoken: Spoken, log: &Arc<Log>) -> Server {
         server = server.handler_timeout(time);
     }
     if options.trace {
-        server = server.on_packet(move |info, direction, packet| {
-            traced.print(&format!("{} {}", info.remote, trace::line(direction, packet)));
-        });
+        let messages = Arc::clone(log);
+        server = server
+            .on_packet(move |info, direction, packet| {
+                traced.print(&format!("{} {}", info.remote, trace::line(direction, packet)));
+            })
+            .on_message(move |info, direction, message| {
+                for line in trace::lines(info, direction, message) {
+                    messages.print(&format!("{} {line}", info.remote));
+                }
+            });
     }
     server
 }

@@ -1,16 +1,15 @@
-//! Packets as lines, while they pass
+//! Packets and messages as lines, while they pass
 
-use flyrpc_tokio::{Direction, RawPacket};
+use flyrpc_core::jsonrpc::Framing;
+use flyrpc_tokio::{Direction, Info, Limits, Protocol, RawPacket};
 
 use crate::decode::Kind;
+use crate::json::{Reader, Step};
 use crate::report::{bytes, preview};
 
 /// A packet on its way, without its payload: `-> request 1 "echo", 5 bytes`
 pub(crate) fn line(direction: Direction, packet: &RawPacket<'_>) -> String {
-    let arrow = match direction {
-        Direction::In => "<-",
-        Direction::Out => "->",
-    };
+    let arrow = arrow(direction);
     let (kind, zip) = (Kind::of(packet.flag, packet.code), packet.flag.zip());
     let mut line = format!("{arrow} {} {}", kind.name(), packet.sequence);
     if !packet.code.is_empty() {
@@ -24,6 +23,33 @@ pub(crate) fn line(direction: Direction, packet: &RawPacket<'_>) -> String {
         (true, true) => line += " (code and payload compressed)",
     }
     line
+}
+
+/// JSON-RPC messages on their way, without their payloads; FlyRPC has [`line`]
+pub(crate) fn lines(info: &Info, direction: Direction, message: &[u8]) -> Vec<String> {
+    let (mut rest, mut lines) = (message, Vec::new());
+    if info.protocol != Protocol::JsonRpc {
+        return lines;
+    }
+    let mut reader = Reader::new(Framing::Lines, &Limits::new().max_payload(u32::MAX));
+    loop {
+        let consumed = match reader.read(rest) {
+            Step::More(_) | Step::Fault { .. } => return lines,
+            Step::Skip { consumed, .. } => consumed,
+            Step::Read { consumed, seen } => {
+                lines.push(format!("{} {seen}", arrow(direction)));
+                consumed
+            }
+        };
+        rest = rest.get(consumed..).unwrap_or_default();
+    }
+}
+
+const fn arrow(direction: Direction) -> &'static str {
+    match direction {
+        Direction::In => "<-",
+        Direction::Out => "->",
+    }
 }
 
 #[cfg(test)]

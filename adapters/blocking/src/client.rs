@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use flyrpc_driver::Endpoint;
 use flyrpc_driver::dialect::AnyDialect;
 
+use crate::door;
 use crate::link::Link;
 use crate::options::{Options, common_options};
 use crate::stream::Stream;
@@ -36,25 +37,27 @@ impl Client {
 
     common_options!();
 
-    /// Connects to `host:port`, `tcp://host:port` or `unix:/path`; gives up after 10 s
+    /// Connects to `host:port`, `tcp://host:port` or `unix:/path`, and whatever else [`Endpoint`] says; gives up after 10 s
     ///
     /// # Errors
-    /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
+    /// The system's; [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`];
+    /// [`io::ErrorKind::Unsupported`] for what is not offered here, such as HTTP POST.
     pub fn connect(self, address: impl ToString) -> io::Result<Connected> {
         self.connect_within(address, Duration::from_secs(10))
     }
 
-    /// Connects, within `timeout` for each of the addresses that the host has
+    /// Connects, within `timeout` for each of the addresses that the host has, and again for a handshake
     ///
     /// # Errors
-    /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
+    /// As [`connect`](Self::connect).
     pub fn connect_within(self, address: impl ToString, timeout: Duration) -> io::Result<Connected> {
         let endpoint: Endpoint = address.to_string().parse()?;
         let dialect = self.options.dialect(&endpoint)?;
-        self.open(Stream::connect(&endpoint.address, timeout)?, dialect)
+        let stream = door::connect(&endpoint, &self.options.limits, timeout)?;
+        self.open(stream, dialect)
     }
 
-    /// Speaks over a socket that is connected already
+    /// Speaks over a socket that is connected already: FlyRPC, or JSON-RPC after [`json_rpc`](Self::json_rpc)
     ///
     /// # Errors
     /// The system's: no thread could be started.

@@ -45,10 +45,14 @@
 
 mod alarm;
 mod client;
+mod door;
+mod http;
 mod inbox;
 mod link;
 mod options;
 mod peer;
+#[cfg(any(unix, windows))]
+mod pipes;
 mod requests;
 mod server;
 #[cfg(feature = "service")]

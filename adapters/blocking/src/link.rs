@@ -424,6 +424,7 @@ impl Link {
         drop(state);
         let why = self.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local);
         self.wake_all();
+        self.stream.finish(self.options.write_timeout);
         let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_end) = on_end {
             on_end(&self.peer(), why);

@@ -1,6 +1,5 @@
 //! Listening
 
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
@@ -10,6 +9,7 @@ use std::thread::JoinHandle;
 use flyrpc_driver::dialect::AnyDialect;
 use flyrpc_driver::{Address, ConnectionId, Endpoint, FormatError, IntoPayload, Overload, Payload};
 
+use crate::door::Door;
 use crate::link::Link;
 use crate::options::{Options, common_options};
 use crate::stream::{Listener, Stream};
@@ -36,40 +36,43 @@ pub struct ServerHandle {
     accepting: Vec<(Arc<Door>, JoinHandle<()>)>,
 }
 
-/// Where connections come in
-#[derive(Debug)]
-struct Door {
-    shared: Arc<Shared>,
-    listener: Listener,
-    dialect: AnyDialect,
-    /// Its thread waits for a connection to end; changes under the lock of the connections
-    waits: AtomicBool,
-}
-
 /// What a server's threads and handle share; connections know it weakly, since it owns them
 #[derive(Debug)]
 pub(crate) struct Shared {
     router: Arc<Router>,
-    options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     max_connections: usize,
-    when_full: Overload,
+    pub(crate) when_full: Overload,
     connections: Mutex<Connections>,
     /// A connection has ended, or the server stops
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Connections {
+pub(crate) struct Connections {
     peers: BTreeMap<ConnectionId, Peer>,
+    /// Those whose handshake is under way
+    guests: usize,
     /// No connection is taken any more
-    stopped: bool,
+    pub(crate) stopped: bool,
+    /// It serves standard input and output and nothing else, and is over with that
+    single: bool,
+}
+
+/// One whose handshake is under way
+pub(crate) struct Guest {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.shared.lock().guests -= 1;
+        self.shared.changed.notify_all();
+    }
 }
 
 /// Connections that a server has before it takes no more
 const MAX_CONNECTIONS: usize = 1024;
-
-/// How long accepting rests after an error
-const PAUSE: Duration = Duration::from_millis(20);
 
 impl Default for Server {
     fn default() -> Self {
@@ -97,12 +100,14 @@ impl Server {
         self
     }
 
-    /// Listens on `host:port`, `tcp://host:port` or `unix:/path`, on threads of its own
+    /// Listens, on threads of its own: on `host:port`, `tcp://host:port` or `unix:/path`, and where [`Endpoint`] says so
     ///
-    /// Port 0 takes a free one: [`ServerHandle::address`] tells which.
+    /// Port 0 takes a free one: [`ServerHandle::address`] tells which. `stdio:` is one connection, over this program's own
+    /// standard input and output; where nothing else listens, [`ServerHandle::wait`] ends with it.
     ///
     /// # Errors
-    /// The system's, and [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`].
+    /// The system's; [`BadAddress`](crate::BadAddress) as [`io::ErrorKind::InvalidInput`];
+    /// [`io::ErrorKind::Unsupported`] for what is not offered here, such as HTTP POST.
     pub fn listen(self, address: impl ToString) -> io::Result<ServerHandle> {
         let mut handle = self.start();
         handle.also_listen(address)?;
@@ -123,45 +128,53 @@ impl Server {
     }
 }
 
-impl Door {
-    fn accept_all(&self) {
-        while self.wait_for_room() {
-            match self.listener.accept() {
-                // What fails here concerns one connection, which is closed by being dropped.
-                Ok(stream) => drop(self.shared.take(stream, self.dialect.clone())),
-                // Out of descriptors or the like: others may end meanwhile.
-                Err(_) => std::thread::sleep(PAUSE),
-            }
-        }
-    }
-
-    /// May another connection be accepted? Waits for that if it should; false when the server stops
-    fn wait_for_room(&self) -> bool {
-        let shared = &self.shared;
-        let mut connections = shared.lock();
-        while shared.when_full == Overload::Wait
-            && connections.peers.len() >= shared.max_connections
-            && !connections.stopped
-        {
-            self.waits.store(true, Ordering::Relaxed);
-            connections = shared.wait(connections);
-        }
-        self.waits.store(false, Ordering::Relaxed);
-        !connections.stopped
-    }
-}
-
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Connections> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, connections: MutexGuard<'a, Connections>) -> MutexGuard<'a, Connections> {
+    pub(crate) fn wait<'a>(&self, connections: MutexGuard<'a, Connections>) -> MutexGuard<'a, Connections> {
         self.changed.wait(connections).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a connection, unless there are as many as may be, or it is the end
-    fn take(self: &Arc<Self>, stream: Stream, dialect: AnyDialect) -> io::Result<Option<Peer>> {
+    pub(crate) fn take(self: &Arc<Self>, stream: Stream, dialect: AnyDialect) -> io::Result<Option<Peer>> {
+        self.enter(stream, dialect, |connections| !connections.stopped && !self.is_full(connections))
+    }
+
+    /// Takes the connection of a guest, which has been counted
+    pub(crate) fn take_guest(
+        self: &Arc<Self>,
+        guest: Guest,
+        stream: Stream,
+        dialect: AnyDialect,
+    ) -> io::Result<Option<Peer>> {
+        let peer = self.enter(stream, dialect, |connections| !connections.stopped);
+        drop(guest);
+        peer
+    }
+
+    /// Counts a guest, unless there are as many as may be, or it is the end
+    pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
+        let mut connections = self.lock();
+        if connections.stopped || self.is_full(&connections) {
+            return None;
+        }
+        connections.guests += 1;
+        drop(connections);
+        Some(Guest { shared: Arc::clone(self) })
+    }
+
+    pub(crate) fn is_full(&self, connections: &Connections) -> bool {
+        connections.peers.len() + connections.guests >= self.max_connections
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        stream: Stream,
+        dialect: AnyDialect,
+        may_enter: impl FnOnce(&Connections) -> bool,
+    ) -> io::Result<Option<Peer>> {
         let server = Arc::downgrade(self);
         let options = Arc::clone(&self.options);
         let on_end = Box::new(move |peer: &Peer, why| {
@@ -177,7 +190,7 @@ impl Shared {
         let peer = link.peer();
         {
             let mut connections = self.lock();
-            if connections.stopped || connections.peers.len() >= self.max_connections {
+            if !may_enter(&connections) {
                 return Ok(None);
             }
             connections.peers.insert(peer.id(), peer.clone());
@@ -225,15 +238,20 @@ impl ServerHandle {
     pub fn also_listen(&mut self, address: impl ToString) -> io::Result<String> {
         let mut endpoint: Endpoint = address.to_string().parse()?;
         let dialect = self.shared.options.dialect(&endpoint)?;
-        let listener = Listener::bind(&endpoint.address)?;
-        endpoint.address = listener.address()?;
-        let shared = Arc::clone(&self.shared);
-        let door = Arc::new(Door { shared, listener, dialect, waits: AtomicBool::new(false) });
-        let accepting = Arc::clone(&door);
-        let thread = std::thread::Builder::new()
-            .name("flyrpc-accept".to_owned())
-            .spawn(move || accepting.accept_all())?;
-        self.accepting.push((door, thread));
+        if endpoint.address == Address::Stdio {
+            self.shared.take(Stream::own()?, dialect)?;
+            self.shared.lock().single = self.accepting.is_empty();
+        } else {
+            let listener = Listener::bind(&endpoint.address)?;
+            endpoint.address = listener.address()?;
+            let door = Arc::new(Door::new(Arc::clone(&self.shared), listener, dialect, endpoint.carrier));
+            let accepting = Arc::clone(&door);
+            let thread = std::thread::Builder::new()
+                .name("flyrpc-accept".to_owned())
+                .spawn(move || accepting.accept_all())?;
+            self.accepting.push((door, thread));
+            self.shared.lock().single = false;
+        }
         let text = endpoint.to_string();
         self.endpoint.get_or_insert(endpoint);
         Ok(text)
@@ -306,7 +324,8 @@ impl ServerHandle {
     /// else
     pub fn wait(&self) {
         let mut connections = self.shared.lock();
-        while !(connections.stopped && connections.peers.is_empty()) {
+        let over = |it: &Connections| (it.stopped || it.single) && it.peers.is_empty() && it.guests == 0;
+        while !over(&connections) {
             connections = self.shared.wait(connections);
         }
     }
@@ -318,13 +337,13 @@ impl ServerHandle {
             connections.stopped = true;
             for (door, thread) in self.accepting.drain(..) {
                 // A thread that waits for room comes without being woken by a connection, which it would not take.
-                to_join.push((door.waits.load(Ordering::Relaxed), door, thread));
+                to_join.push((door.waits_for_room(), door, thread));
             }
             self.shared.changed.notify_all();
         }
         // The sockets are closed here, so that who connects from now on is told.
         for (comes, door, thread) in to_join {
-            if comes || door.listener.wake() {
+            if comes || door.wake() {
                 let _ = thread.join();
             }
         }

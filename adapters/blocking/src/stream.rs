@@ -9,6 +9,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use flyrpc_driver::Address;
 #[cfg(unix)]
 use flyrpc_driver::runtime::SocketFile;
+use flyrpc_driver::runtime::not_here;
+
+#[cfg(any(unix, windows))]
+use crate::pipes::Pipes;
 
 /// A connected socket: what [`Client::attach`](crate::Client::attach) and
 /// [`ServerHandle::attach`](crate::ServerHandle::attach) take
@@ -23,6 +27,8 @@ pub(crate) enum Socket {
     Unix(UnixStream),
     #[cfg(feature = "ws")]
     WebSocket(crate::ws::WebSocket),
+    #[cfg(any(unix, windows))]
+    Pipes(Pipes),
 }
 
 impl From<TcpStream> for Stream {
@@ -50,6 +56,11 @@ macro_rules! on_socket {
             Socket::Unix($socket) => $what,
             #[cfg(feature = "ws")]
             Socket::WebSocket($socket) => $what,
+            #[cfg(any(unix, windows))]
+            Socket::Pipes(pipes) => {
+                let $socket = pipes.socket();
+                $what
+            }
         }
     };
 }
@@ -77,7 +88,29 @@ impl Stream {
             }
             #[cfg(unix)]
             Address::Unix(path) => UnixStream::connect(path).map(Self::from),
-            _ => Err(unsupported(address)),
+            #[cfg(any(unix, windows))]
+            Address::Stdio => Self::own(),
+            #[cfg(any(unix, windows))]
+            Address::Command(command) => {
+                Pipes::of(command, address.to_string()).map(|pipes| Self(Socket::Pipes(pipes)))
+            }
+            _ => Err(not_here(address)),
+        }
+    }
+
+    /// This program's own standard input and output
+    pub(crate) fn own() -> io::Result<Self> {
+        #[cfg(any(unix, windows))]
+        return Pipes::own(Address::Stdio.to_string()).map(|pipes| Self(Socket::Pipes(pipes)));
+        #[cfg(not(any(unix, windows)))]
+        return Err(not_here(&Address::Stdio));
+    }
+
+    /// The TCP socket that it is
+    pub(crate) fn tcp(&self) -> io::Result<&TcpStream> {
+        match &self.0 {
+            Socket::Tcp(stream) => Ok(stream),
+            _ => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -104,12 +137,21 @@ impl Stream {
             Socket::Unix(_) => "unix".to_owned(),
             #[cfg(feature = "ws")]
             Socket::WebSocket(socket) => socket.remote(),
+            #[cfg(any(unix, windows))]
+            Socket::Pipes(pipes) => pipes.remote().to_owned(),
         }
     }
-}
 
-fn unsupported(address: &Address) -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, format!("{address}: not on this system"))
+    /// After the end of the connection: sees that what was sent arrives, where the system does not do that by itself, as
+    /// long as the peer makes no pause of `patience`
+    pub(crate) fn finish(&self, patience: Duration) {
+        #[cfg(any(unix, windows))]
+        if let Socket::Pipes(pipes) = &self.0 {
+            pipes.finish(patience);
+        }
+        #[cfg(not(any(unix, windows)))]
+        let _ = patience;
+    }
 }
 
 impl Read for &Stream {
@@ -138,7 +180,7 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 Ok(Self::Unix(listener, file.bound()))
             }
-            _ => Err(unsupported(address)),
+            _ => Err(not_here(address)),
         }
     }
 

@@ -8,6 +8,8 @@
 )]
 
 mod common;
+#[path = "http/dialect.rs"]
+mod dialect;
 #[path = "http/host.rs"]
 mod host;
 #[path = "http/suite.rs"]
@@ -45,6 +47,7 @@ mod whole {
     }
 
     crate::suite::suite!(Hand, run);
+    crate::dialect::dialect!(Hand, run);
 }
 
 /// P18
@@ -56,4 +59,5 @@ mod byte_by_byte {
     }
 
     crate::suite::suite!(Hand, run);
+    crate::dialect::dialect!(Hand, run);
 }

@@ -7,6 +7,8 @@
     reason = "helpers of tests, which the setting for tests does not see"
 )]
 
+#[path = "../../driver/tests/http/dialect.rs"]
+mod dialect;
 #[path = "../../driver/tests/http/host.rs"]
 mod host;
 #[path = "../../driver/tests/http/suite.rs"]
@@ -36,3 +38,4 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 suite::suite!(Smol, run);
+dialect::dialect!(Smol, run);

@@ -7,6 +7,8 @@
     reason = "helpers of tests, which the setting for tests does not see"
 )]
 
+#[path = "../../driver/tests/http/dialect.rs"]
+mod dialect;
 #[path = "../../driver/tests/http/host.rs"]
 mod host;
 #[path = "../../driver/tests/http/suite.rs"]
@@ -34,3 +36,4 @@ fn run(test: impl Future<Output = ()>) {
 }
 
 suite::suite!(Tokio, run);
+dialect::dialect!(Tokio, run);

@@ -1,6 +1,6 @@
 //! JSON-RPC as a [`Dialect`]
 
-use super::batch::Batches;
+use super::batches::Batches;
 use super::framing::Framing;
 use super::owed::{NONE, Owed};
 use super::scan::Scan;

@@ -360,3 +360,51 @@ fn p17_batches_beyond_their_limits_run_nothing() {
     small.reply(tokens.remove(0), Reply::ack(), &mut out).unwrap();
     assert_eq!(serve(&mut small, format!("[{one}]").as_bytes()).0.len(), 1);
 }
+
+/// A peer that sends and never reads: what is kept for it stays within a bound
+#[test]
+fn p17_a_peer_that_never_reads_makes_nothing_grow() {
+    let limits = Limits::new().max_unanswered(4).max_payload(2000);
+    let flood = [
+        "[1]",
+        "[1,2,3,4,5,6,7,8]",
+        "{}",
+        "nonsense\n",
+        r#"[{"jsonrpc":"2.0","method":"m","id":1},5,5,5,5,5,5,5,5,5]"#,
+        r#"{"jsonrpc":"2.0","method":"rpc.ping","id":2}"#,
+    ];
+    let mut peer = Peer::new(JsonRpc::new(), limits);
+    let (mut kept, mut blocked) = (Vec::new(), 0);
+    for round in 0..2000 {
+        let mut rest = flood[round % flood.len()].as_bytes();
+        loop {
+            let step = peer.handle_input(NOW, rest).unwrap();
+            rest = &rest[step.consumed..];
+            match step.what {
+                What::Incoming(Incoming::Request { token, .. }) => kept.push(token),
+                What::Blocked => {
+                    // The owner gets one of them out, and the rest comes again.
+                    blocked += 1;
+                    assert!(peer.poll_transmit(&mut Vec::new()).unwrap().is_some());
+                }
+                What::NeedMore { .. } => break,
+                What::Handled | What::Incoming(_) => {}
+            }
+        }
+        assert!(kept.len() <= 4 && peer.dialect().held() < 2 * 2000, "{}", peer.dialect().held());
+    }
+    assert!(blocked > 500, "{blocked}");
+}
+
+#[test]
+fn calls_of_ours_go_out_as_a_batch_and_are_answered_by_one() {
+    let (mut client, mut server) = (peer(JsonRpc::new()), peer(JsonRpc::new()));
+    let mut up = Vec::new();
+    client.call(NOW, Call::new("a", b"[1]"), 1, &mut up).unwrap();
+    client.notify(NOW, Call::new("n", b""), &mut up).unwrap();
+    client.call(NOW, Call::new("b", b""), 2, &mut up).unwrap();
+    let (seen, down) = serve(&mut server, &super::super::batch(Framing::Lines, &up).unwrap());
+    assert_eq!(seen, ["request a [1]", "notification n ", "request b "]);
+    assert_eq!(down.lines().count(), 1);
+    assert_eq!(serve(&mut client, down.as_bytes()).0, [r#"reply 1 None  ["a"]"#, r#"reply 2 None  ["b"]"#]);
+}

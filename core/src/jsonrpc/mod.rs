@@ -29,7 +29,7 @@
 //!   [`Limits::max_payload`](crate::Limits::max_payload) wait for their batch, new batches are refused.
 //! * `rpc.ping` is answered with `null` by the dialect itself. Our pings are requests for it; an error for an answer proves life as well.
 
-mod batch;
+mod batches;
 pub mod codes;
 mod dialect;
 mod envelope;
@@ -41,7 +41,7 @@ mod value;
 mod write;
 
 pub use dialect::{Control, JsonRpc, Own};
-pub use framing::Framing;
+pub use framing::{Framing, batch};
 pub use text::{member, unescape};
 pub use value::{is_json, only_element, quote};
 

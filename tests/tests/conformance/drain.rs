@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
-use flyrpc_driver::{CloseReason, Context, Error, Refusal, RemoteError, codes};
+use flyrpc_driver::{CloseReason, Context, Error, Refusal, codes};
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
 use crate::rig::{End, Gate, Rig, SOON, echo, now, plain, until};
+use crate::wire::{Text, is};
 
 pub(crate) async fn p15_an_idle_connection_drains_at_either_end<P: End>(rig: Rig<P>) {
     for by_server in [false, true] {
@@ -30,20 +31,21 @@ pub(crate) async fn p15_answers_owed_are_given_and_new_work_is_not_taken<P: End>
     let (began, begins) = channel();
     let inner = gate.clone();
     let (noted, notes) = channel();
+    let wire = rig.wire();
     let setup = echo()
         .handle("gated", move || {
             let (gate, began) = (inner.clone(), began.clone());
             async move {
                 let _ = began.send(());
                 gate.pass().await;
-                "worth waiting for"
+                wire.wrap("worth waiting for")
             }
         })
-        .handle("note", move |payload: Bytes| {
-            let _ = noted.send(payload);
+        .handle("note", move |Text(text): Text| {
+            let _ = noted.send(text);
         });
     let server = rig.serve(setup).await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(REQUEST, 1, "gated", b"");
     begins.recv_timeout(SOON).expect("the handler runs");
     let theirs = rig.other_end(&server).await;
@@ -57,7 +59,7 @@ pub(crate) async fn p15_answers_owed_are_given_and_new_work_is_not_taken<P: End>
     raw.send(REQUEST, 2, "echo", b"too late");
     raw.expect(RESPONSE, 2, codes::DRAINING, b"");
     raw.send(MESSAGE, 0, "note", b"still taken");
-    assert_eq!(notes.recv_timeout(SOON), Ok(Bytes::from("still taken")));
+    assert_eq!(notes.recv_timeout(SOON), Ok("still taken".to_owned()));
     raw.expect_alive();
     raw.send(RESPONSE, 1, "", b"raw");
     assert_eq!(call.await, Ok(Bytes::from("raw")));
@@ -82,7 +84,7 @@ pub(crate) async fn p15_it_ends_by_the_deadline<P: End>(rig: Rig<P>) {
     });
     let server = rig.serve(setup).await;
     // A handler that does not end.
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(REQUEST, 1, "stuck", b"");
     begins.recv_timeout(SOON).expect("the handler runs");
     let theirs = rig.other_end(&server).await;
@@ -94,7 +96,7 @@ pub(crate) async fn p15_it_ends_by_the_deadline<P: End>(rig: Rig<P>) {
     gate.open();
     // A call that is not answered, for however long its own deadline is.
     until("the first has left", || server.connections() == 0);
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     let theirs = rig.other_end(&server).await;
     let peer = theirs.clone();
     let call = rig.spawn(async move { peer.call_within("name", "", SOON * 6).await });
@@ -132,10 +134,8 @@ pub(crate) async fn p15_under_load_nothing_that_was_taken_is_lost<P: End>(rig: R
                     match peer.call("work", payload.clone()).await {
                         Ok(answer) => assert_eq!(answer, payload),
                         // It was answered: its handler came too late to call back.
-                        Err(Error::Remote(RemoteError { code, .. })) if code == codes::ERROR => {}
-                        Err(Error::Remote(RemoteError { code, .. })) if code == codes::DRAINING => {
-                            return answered;
-                        }
+                        Err(Error::Remote(error)) if is(&error, codes::ERROR) => {}
+                        Err(Error::Remote(error)) if is(&error, codes::DRAINING) => return answered,
                         // The connection has been drained, and it was not asked for anything else.
                         Err(Error::Refused(Refusal::Closed)) => return answered,
                         Err(Error::Lost(CloseReason::PeerClosed)) => return answered,
@@ -172,7 +172,7 @@ pub(crate) async fn p15_under_load_nothing_that_was_taken_is_lost<P: End>(rig: R
 pub(crate) async fn p15_both_ends_may_drain_with_work_in_hand<P: End>(rig: Rig<P>) {
     let gate = Gate::shut();
     let (began, begins) = channel();
-    let inner = gate.clone();
+    let (inner, wire) = (gate.clone(), rig.wire());
     let gated = move |setup: crate::rig::Setup<P>| {
         let (gate, began) = (inner.clone(), began.clone());
         setup.handle("gated", move || {
@@ -180,7 +180,7 @@ pub(crate) async fn p15_both_ends_may_drain_with_work_in_hand<P: End>(rig: Rig<P
             async move {
                 let _ = began.send(());
                 gate.pass().await;
-                "done"
+                wire.wrap("done")
             }
         })
     };
@@ -210,14 +210,15 @@ pub(crate) async fn p15_both_ends_may_drain_with_work_in_hand<P: End>(rig: Rig<P
 /// A large answer that the peer takes its time to read is sent whole
 pub(crate) async fn p15_an_answer_is_flushed_whole<P: End>(rig: Rig<P>) {
     let len = if rig.is_bytewise() { 20_000 } else { 8 << 20 };
-    let setup = plain().handle("big", move || crate::rig::noise(len));
+    let wire = rig.wire();
+    let setup = plain().handle("big", move || wire.wrap(wire.noise(len)));
     let server = rig.serve(setup).await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(REQUEST, 1, "big", b"");
     let theirs = rig.other_end(&server).await;
     until("the request has come", || theirs.stats().requests == 1);
     let drained = theirs.drain(SOON);
-    raw.expect(RESPONSE, 1, "", crate::rig::noise(len));
+    raw.expect(RESPONSE, 1, "", wire.noise(len));
     raw.expect_end();
     drop(raw);
     assert_eq!(drained.await, CloseReason::Drained);
@@ -227,7 +228,7 @@ pub(crate) async fn p15_an_answer_is_flushed_whole<P: End>(rig: Rig<P>) {
 /// something to read would reset the connection
 pub(crate) async fn p15_a_peer_that_goes_on_sending_sees_a_clean_end<P: End>(rig: Rig<P>) {
     let server = rig.serve(echo()).await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(REQUEST, 1, "echo", "answer this");
     raw.expect(RESPONSE, 1, "", b"answer this");
     let peer = rig.other_end(&server).await;
@@ -242,11 +243,13 @@ pub(crate) async fn p15_a_peer_that_goes_on_sending_sees_a_clean_end<P: End>(rig
 }
 
 on_all_stacks! {
+    both_ways:
     p15_an_idle_connection_drains_at_either_end
+    p15_under_load_nothing_that_was_taken_is_lost
+    p15_both_ends_may_drain_with_work_in_hand;
+    raw:
     p15_answers_owed_are_given_and_new_work_is_not_taken
     p15_it_ends_by_the_deadline
-    p15_under_load_nothing_that_was_taken_is_lost
-    p15_both_ends_may_drain_with_work_in_hand
     p15_an_answer_is_flushed_whole
-    p15_a_peer_that_goes_on_sending_sees_a_clean_end
+    p15_a_peer_that_goes_on_sending_sees_a_clean_end;
 }

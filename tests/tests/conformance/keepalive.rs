@@ -35,7 +35,7 @@ pub(crate) async fn p13_a_silent_peer_is_noticed_and_its_calls_fail<P: End>(rig:
     assert!(start.elapsed() < SOON / 2, "it took {:?}", start.elapsed());
     // It had been asked.
     let codes: Vec<_> = (0..6).map(|_| raw.read().code).collect();
-    assert!(codes.contains(&"$ping".to_owned()), "{codes:?}");
+    assert!(codes.contains(&rig.wire().ping().to_owned()), "{codes:?}");
 }
 
 /// The same on the server's side, where nobody calls
@@ -45,7 +45,7 @@ pub(crate) async fn p13_a_server_notices_a_silent_client<P: End>(rig: Rig<P>) {
         let _ = told.send(why);
     });
     let server = rig.serve(server).await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(REQUEST, 1, "echo", b"hi");
     raw.expect(RESPONSE, 1, "", b"hi");
     assert_eq!(tells.recv_timeout(SOON), Ok(CloseReason::Transport(Loss::Unresponsive)));
@@ -58,7 +58,7 @@ pub(crate) async fn p13_any_answer_to_a_ping_keeps_the_connection<P: End>(rig: R
         let (mut raw, client) = Raw::with(&rig, plain().keepalive(SHORT, SOON)).await;
         for _ in 0..5 {
             let ping = raw.read();
-            assert_eq!((ping.flag & !3, ping.code.as_str()), (REQUEST, "$ping"));
+            assert_eq!((ping.flag & !3, ping.code.as_str()), (REQUEST, rig.wire().ping()));
             raw.send(RESPONSE, ping.seq, code, if code.is_empty() { &ping.payload[..] } else { b"" });
         }
         raw.expect_alive();
@@ -93,11 +93,12 @@ pub(crate) async fn p14_a_peer_that_only_pings_is_never_cut_off<P: End>(rig: Rig
     for i in 0..rig.many(1_000, 200) {
         let len = [0, 4, 8, 9, 64][i % 5];
         let pong = client.ping(len, SOON).await.expect("a pong");
-        assert_eq!(pong.len, len as u64);
+        assert_eq!(pong.len, rig.wire().pong(len as u64));
     }
     // All at once, and nobody reads before all are written.
-    let mut raw = Raw::connect(&server);
-    let ping = flyrpc_tests::vectors::packet(REQUEST, 7, "$ping", b"12345678");
+    let mut raw = Raw::connect(&rig, &server);
+    let ping = rig.wire().packet(REQUEST, 7, rig.wire().ping(), b"12345678");
+    let pong = if rig.wire().is_fly() { &b"12345678"[..] } else { b"" };
     raw.write(ping.repeat(1_000));
     let mut left = 1_000;
     while left > 0 {
@@ -106,7 +107,7 @@ pub(crate) async fn p14_a_peer_that_only_pings_is_never_cut_off<P: End>(rig: Rig
             // The server's own ping.
             raw.send(RESPONSE, packet.seq, "", &packet.payload);
         } else {
-            assert_eq!((packet.seq, &packet.payload[..]), (7, &b"12345678"[..]));
+            assert_eq!((packet.seq, &packet.payload[..]), (7, pong));
             left -= 1;
         }
     }
@@ -114,9 +115,11 @@ pub(crate) async fn p14_a_peer_that_only_pings_is_never_cut_off<P: End>(rig: Rig
 }
 
 on_all_stacks! {
+    raw:
     p13_a_silent_peer_is_noticed_and_its_calls_fail
     p13_a_server_notices_a_silent_client
     p13_any_answer_to_a_ping_keeps_the_connection
-    p14_two_ends_with_keepalive_do_not_fight
-    p14_a_peer_that_only_pings_is_never_cut_off
+    p14_a_peer_that_only_pings_is_never_cut_off;
+    fly:
+    p14_two_ends_with_keepalive_do_not_fight;
 }

@@ -10,6 +10,7 @@ use flyrpc_tests::vectors::packet;
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
 use crate::rig::{End, Gate, Rig, SOON, echo, plain};
+use crate::wire::Text;
 
 /// One at a time, in the order in which they were sent, whether their handlers wait or not
 pub(crate) async fn p10_messages_are_handled_one_at_a_time_in_order<P: End>(rig: Rig<P>) {
@@ -18,19 +19,19 @@ pub(crate) async fn p10_messages_are_handled_one_at_a_time_in_order<P: End>(rig:
     let busy = Arc::new(Mutex::new(()));
     let sync = told.clone();
     let server = plain()
-        .handle("wait", move |payload: String| {
+        .handle("wait", move |Text(text): Text| {
             let (told, busy) = (told.clone(), Arc::clone(&busy));
             async move {
                 assert!(busy.try_lock().is_ok(), "two at a time");
-                let i: usize = payload.parse().expect("a number");
+                let i: usize = text.parse().expect("a number");
                 for _ in 0..i % 3 {
                     yield_once().await;
                 }
                 let _ = told.send(i);
             }
         })
-        .handle("now", move |payload: String| {
-            let _ = sync.send(payload.parse().expect("a number"));
+        .handle("now", move |Text(text): Text| {
+            let _ = sync.send(text.parse().expect("a number"));
         });
     let (_server, client) = rig.pair(server, plain()).await;
     for i in 0..many {
@@ -92,25 +93,26 @@ pub(crate) async fn p10_requests_run_side_by_side<P: End>(rig: Rig<P>) {
     let (began, begins) = channel();
     let inner = Arc::clone(&gates);
     let server = rig
-        .serve(plain().handle("gated", move |payload: Bytes| {
+        .serve(plain().handle("gated", move |payload: Bytes, Text(text): Text| {
             let (gates, began) = (Arc::clone(&inner), began.clone());
             async move {
                 let _ = began.send(());
-                gates[usize::from(payload[0])].pass().await;
+                let i: usize = text.parse().expect("a number");
+                gates[i].pass().await;
                 payload
             }
         }))
         .await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     for i in 0..8 {
-        raw.send(REQUEST, i + 1, "gated", [i as u8]);
+        raw.send(REQUEST, i + 1, "gated", i.to_string());
     }
     for _ in 0..8 {
         begins.recv_timeout(SOON).expect("all run at the same time");
     }
     for i in [5, 2, 7, 0, 1, 6, 3, 4] {
         gates[usize::from(i)].open();
-        raw.expect(RESPONSE, i + 1, "", [i as u8]);
+        raw.expect(RESPONSE, i + 1, "", i.to_string());
     }
 }
 
@@ -135,9 +137,7 @@ pub(crate) async fn p10_packets_leave_in_the_order_of_their_commands<P: End>(rig
 /// What had no answer when the connection ended is not sent again, and nothing dials again by itself
 pub(crate) async fn p11_nothing_is_sent_twice<P: End>(rig: Rig<P>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("its address").to_string();
-    let client = rig.0.connect(plain(), address).await.expect("a client");
-    let mut raw = Raw::over(listener.accept().expect("the client").0);
+    let (mut raw, client) = Raw::accept(&rig, plain(), &listener).await;
     let peer = client.peer.clone();
     let call = rig.spawn(async move { peer.call("once", "1").await });
     raw.expect(REQUEST, 1, "once", b"1");
@@ -157,22 +157,22 @@ pub(crate) async fn p11_nothing_is_sent_twice<P: End>(rig: Rig<P>) {
 pub(crate) async fn p11_messages_acks_and_responses_are_three_promises<P: End>(rig: Rig<P>) {
     let (told, tells) = channel();
     let setup = echo()
-        .handle("note", move |payload: Bytes| {
-            let _ = told.send(payload);
+        .handle("note", move |Text(text): Text| {
+            let _ = told.send(text);
         })
         .handle("fail", || -> Result<(), &'static str> { Err("FAILED") });
     let (server, client) = rig.pair(setup, plain()).await;
     assert_eq!(client.send_acked("note", "acked").await, Ok(()));
-    assert_eq!(tells.recv_timeout(SOON), Ok(Bytes::from("acked")));
+    assert_eq!(tells.recv_timeout(SOON), Ok("acked".to_owned()));
     assert_eq!(client.send_acked("echo", "a result that nobody asked for").await, Ok(()));
     let failed = client.send_acked("fail", "").await;
     assert!(matches!(&failed, Err(Error::Remote(error)) if error.code == "FAILED"), "{failed:?}");
     assert_eq!(client.send("note", "message").await, Ok(()));
-    assert_eq!(tells.recv_timeout(SOON), Ok(Bytes::from("message")));
+    assert_eq!(tells.recv_timeout(SOON), Ok("message".to_owned()));
     let answer = client.request("fail", "").await.expect("an answer");
     assert_eq!((answer.code.as_str(), &answer.payload[..]), ("FAILED", &b""[..]));
 
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     raw.send(MESSAGE, 7, "echo", b"no answer");
     raw.send(MESSAGE, 8, "fail", b"");
     raw.send(MESSAGE, 9, "nothing", b"");
@@ -186,7 +186,7 @@ pub(crate) async fn p12_the_envelope_is_read_by_its_grammar<P: End>(rig: Rig<P>)
         .handle("echo", |payload: Bytes| payload)
         .handle("", || "empty");
     let server = rig.serve(setup).await;
-    let mut raw = Raw::connect(&server);
+    let mut raw = Raw::connect(&rig, &server);
     // Any sequence, and an empty code.
     raw.send(REQUEST, 0, "", b"");
     raw.expect(RESPONSE, 0, "", b"empty");
@@ -259,12 +259,15 @@ pub(crate) async fn p12_the_packet_hook_sees_both_directions<P: End>(rig: Rig<P>
 }
 
 on_all_stacks! {
+    both_ways:
     p10_messages_are_handled_one_at_a_time_in_order
-    p10_requests_run_while_a_message_waits
+    p10_requests_run_while_a_message_waits;
+    raw:
     p10_requests_run_side_by_side
     p10_packets_leave_in_the_order_of_their_commands
     p11_nothing_is_sent_twice
-    p11_messages_acks_and_responses_are_three_promises
+    p11_messages_acks_and_responses_are_three_promises;
+    fly:
     p12_the_envelope_is_read_by_its_grammar
-    p12_the_packet_hook_sees_both_directions
+    p12_the_packet_hook_sees_both_directions;
 }

@@ -15,10 +15,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use flyrpc_driver::{
-    Answer, Caller, Capabilities, CloseReason, ConnectionId, Direction, Error, Handler, Info, Limits,
-    Overload, Pong, RawPacket, Response, Router, Stage, Stats, ZipMode,
+    Answer, Caller, Capabilities, CloseReason, ConnectionId, Direction, Error, Handler, Info, JsonRpc,
+    Limits, Overload, Pong, RawPacket, Response, Router, Stage, Stats, ZipMode,
 };
 use tokio::sync::{Semaphore, oneshot};
+
+use crate::wire::Wire;
 
 /// A future in a box
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,8 +28,10 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Longest that anything may take which should come at once; far above what a loaded machine needs
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// A runtime's peer, with its methods as futures that may block
+/// A runtime's peer, with its methods as futures that may block; payloads are texts, see [`wire`](crate::wire)
 pub(crate) trait End: Caller {
+    /// A call whose payload and result are JSON, as they are
+    fn call_json<'a>(&'a self, code: &'a str, params: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>>;
     fn call<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>>;
     fn call_within<'a>(
         &'a self,
@@ -77,6 +81,8 @@ pub(crate) struct Setup<P> {
     pub(crate) on_packet: Option<Box<PacketHook>>,
     pub(crate) on_connect: Option<Box<ConnectHook<P>>>,
     pub(crate) on_close: Option<Box<CloseHook<P>>>,
+    /// Changes to the settings of JSON-RPC
+    pub(crate) json: fn(JsonRpc) -> JsonRpc,
 }
 
 /// Nothing but the defaults
@@ -94,6 +100,7 @@ pub(crate) fn plain<P: End>() -> Setup<P> {
         on_packet: None,
         on_connect: None,
         on_close: None,
+        json: |settings| settings,
     }
 }
 
@@ -115,6 +122,11 @@ impl<P: End> Setup<P> {
 
     pub(crate) fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
+        self
+    }
+
+    pub(crate) fn json(mut self, change: fn(JsonRpc) -> JsonRpc) -> Self {
+        self.json = change;
         self
     }
 
@@ -208,6 +220,8 @@ pub(crate) trait Stack<P: End>: Send + Sync {
     fn is_bytewise(&self) -> bool;
     /// Does a task take a thread?
     fn is_blocking(&self) -> bool;
+    /// What its connections speak
+    fn wire(&self) -> Wire;
 }
 
 /// The stack that a body runs on
@@ -222,7 +236,7 @@ impl<P> Clone for Rig<P> {
 impl<P: End> Rig<P> {
     /// A server on a free port
     pub(crate) async fn serve(&self, setup: Setup<P>) -> Server<P> {
-        self.0.listen(setup, "127.0.0.1:0".to_owned()).await.expect("a server")
+        self.0.listen(setup, self.wire().new_address()).await.expect("a server")
     }
 
     pub(crate) async fn client(&self, setup: Setup<P>, server: &Server<P>) -> Connected<P> {
@@ -255,13 +269,18 @@ impl<P: End> Rig<P> {
         Join(result)
     }
 
-    /// `all`, or `fewer` where each byte or task is dear
+    /// `all`, or `fewer` where each byte, task or message is dear
     pub(crate) fn many(&self, all: usize, fewer: usize) -> usize {
-        if self.0.is_bytewise() || self.0.is_blocking() { fewer } else { all }
+        let quick = matches!(self.wire(), Wire::Fly | Wire::Lines);
+        if self.0.is_bytewise() || self.0.is_blocking() || !quick { fewer } else { all }
     }
 
     pub(crate) fn is_bytewise(&self) -> bool {
         self.0.is_bytewise()
+    }
+
+    pub(crate) fn wire(&self) -> Wire {
+        self.0.wire()
     }
 }
 

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use flyrpc_driver::runtime::Runtime;
 use flyrpc_driver::{
-    Answer, Capabilities, Client, CloseReason, ConnectionId, Error, Peer, Pong, Response, ServerHandle,
-    Stage, Stats,
+    Answer, Capabilities, Client, CloseReason, ConnectionId, Error, Peer, Pong, Protocol, Response,
+    ServerHandle, Stage, Stats,
 };
 use flyrpc_smol::Smol;
 use flyrpc_tokio::Tokio;
 
 use crate::rig::{Connected, End, Later, Rig, Server, Serving, Setup, Stack, block_on, bounded};
 use crate::trickle::Trickle;
+use crate::wire::{Wire, unwrap_for, wrap_for};
 
 /// Tells a server or client what the setup says
 macro_rules! apply {
@@ -53,10 +54,12 @@ macro_rules! apply {
     }};
 }
 pub(crate) use apply;
+pub(crate) use crate::threads::{blocking, blocking_bytewise};
 
 /// A runtime of the driver's
 struct Async<R> {
     bytewise: bool,
+    wire: Wire,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -67,6 +70,9 @@ impl<R: Runtime> Stack<Peer> for Async<R> {
             if let Some((connections, when_full)) = setup.max_connections {
                 server = server.max_connections(connections, when_full);
             }
+            if let Some(settings) = self.wire.settings() {
+                server = server.json_rpc((setup.json)(settings));
+            }
             let handle = apply!(setup, server).listen(address).await?;
             Ok(Box::new(handle) as Server<Peer>)
         })
@@ -74,7 +80,11 @@ impl<R: Runtime> Stack<Peer> for Async<R> {
 
     fn connect(&self, setup: Setup<Peer>, address: String) -> Later<'_, io::Result<Connected<Peer>>> {
         Box::pin(async move {
-            let connected = apply!(setup, Client::<R>::new()).connect(address).await?;
+            let mut client = Client::<R>::new();
+            if let Some(settings) = self.wire.settings() {
+                client = client.json_rpc((setup.json)(settings));
+            }
+            let connected = apply!(setup, client).connect(address).await?;
             Ok(Connected { peer: connected.peer(), _open: Box::new(connected) })
         })
     }
@@ -89,6 +99,10 @@ impl<R: Runtime> Stack<Peer> for Async<R> {
 
     fn is_blocking(&self) -> bool {
         false
+    }
+
+    fn wire(&self) -> Wire {
+        self.wire
     }
 }
 
@@ -110,10 +124,12 @@ impl<R: Runtime> Serving<Peer> for ServerHandle<R> {
     }
 
     fn broadcast(&self, code: &str, payload: Bytes) -> usize {
+        let payload = wrap_for(protocol_of(&self.peers()), payload);
         self.broadcast(code, payload).expect("bytes have a form")
     }
 
     fn broadcast_to(&self, ids: &[ConnectionId], code: &str, payload: Bytes) -> usize {
+        let payload = wrap_for(protocol_of(&self.peers()), payload);
         self.broadcast_to(ids, code, payload).expect("bytes have a form")
     }
 
@@ -122,9 +138,20 @@ impl<R: Runtime> Serving<Peer> for ServerHandle<R> {
     }
 }
 
+/// What a server's connections speak: all of them the same
+fn protocol_of(peers: &[Peer]) -> Protocol {
+    peers.first().map(Peer::protocol).unwrap_or_default()
+}
+
 impl End for Peer {
+    fn call_json<'a>(&'a self, code: &'a str, params: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>> {
+        Box::pin(self.call(code, params.into()))
+    }
+
     fn call<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>> {
-        Box::pin(self.call(code, payload.into()))
+        let protocol = self.protocol();
+        let call = self.call(code, wrap_for(protocol, payload.into()));
+        Box::pin(async move { Ok(unwrap_for(protocol, call.await?)) })
     }
 
     fn call_within<'a>(
@@ -133,7 +160,9 @@ impl End for Peer {
         payload: impl Into<Bytes>,
         within: Duration,
     ) -> Later<'a, Result<Bytes, Error>> {
-        Box::pin(self.call(code, payload.into()).within(within))
+        let protocol = self.protocol();
+        let call = self.call(code, wrap_for(protocol, payload.into())).within(within);
+        Box::pin(async move { Ok(unwrap_for(protocol, call.await?)) })
     }
 
     fn call_as<'a, T: Answer + Send + 'static>(
@@ -141,24 +170,29 @@ impl End for Peer {
         code: &'a str,
         payload: impl Into<Bytes>,
     ) -> Later<'a, Result<T, Error>> {
-        Box::pin(self.call_as(code, payload.into()))
+        Box::pin(self.call_as(code, wrap_for(self.protocol(), payload.into())))
     }
 
     fn request<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Response, Error>> {
-        Box::pin(self.request(code, payload.into()))
+        let protocol = self.protocol();
+        let request = self.request(code, wrap_for(protocol, payload.into()));
+        Box::pin(async move {
+            let Response { code, payload } = request.await?;
+            Ok(Response { code, payload: unwrap_for(protocol, payload) })
+        })
     }
 
     fn send_acked<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<(), Error>> {
-        let acked = self.send_acked(code, payload.into());
+        let acked = self.send_acked(code, wrap_for(self.protocol(), payload.into()));
         Box::pin(async move { acked.await.map(drop) })
     }
 
     fn send<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<(), Error>> {
-        Box::pin(self.send(code, payload.into()))
+        Box::pin(self.send(code, wrap_for(self.protocol(), payload.into())))
     }
 
     fn try_send(&self, code: &str, payload: impl Into<Bytes>) -> Result<(), Error> {
-        self.try_send(code, payload.into())
+        self.try_send(code, wrap_for(self.protocol(), payload.into()))
     }
 
     fn ping(&self, len: usize, timeout: Duration) -> Later<'_, Result<Pong, Error>> {
@@ -207,22 +241,18 @@ impl<B: Fn(Rig<Peer>) -> F, F: Future<Output = ()>> Body for B {
     type Test = F;
 }
 
-fn rig<R: Runtime>(bytewise: bool) -> Rig<Peer> {
-    Rig(Arc::new(Async::<R> { bytewise, runtime: PhantomData }))
-}
-
 /// On a runtime of two threads, all beside the body's
-fn on_threads(name: &'static str, body: impl Body, rig: Rig<Peer>) {
+fn on_threads<R: Runtime>(name: &'static str, body: impl Body, wire: Wire, bytewise: bool) {
     bounded(name, || {
         let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let _entered = runtime.enter();
-        block_on(body(rig));
+        block_on(body(rig::<R>(wire, bytewise)));
     });
 }
 
 /// On a runtime of one thread, beside the body's
-fn on_one_thread(name: &'static str, body: impl Body, rig: Rig<Peer>) {
+fn on_one_thread<R: Runtime>(name: &'static str, body: impl Body, wire: Wire, bytewise: bool) {
     bounded(name, || {
         let runtime =
             ::tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -231,33 +261,37 @@ fn on_one_thread(name: &'static str, body: impl Body, rig: Rig<Peer>) {
         let thread = std::thread::spawn(move || drop(runtime.block_on(stopped)));
         {
             let _entered = handle.enter();
-            block_on(body(rig));
+            block_on(body(rig::<R>(wire, bytewise)));
         }
         drop(stop);
         thread.join().expect("the runtime's thread");
     });
 }
 
-pub(crate) fn tokio(name: &'static str, body: impl Body) {
-    on_threads(name, body, rig::<Tokio>(false));
+fn rig<R: Runtime>(wire: Wire, bytewise: bool) -> Rig<Peer> {
+    Rig(Arc::new(Async::<R> { bytewise, wire, runtime: PhantomData }))
 }
 
-pub(crate) fn tokio_bytewise(name: &'static str, body: impl Body) {
-    on_threads(name, body, rig::<Trickle<Tokio>>(true));
+pub(crate) fn tokio(name: &'static str, body: impl Body, wire: Wire) {
+    on_threads::<Tokio>(name, body, wire, false);
 }
 
-pub(crate) fn tokio_one_thread(name: &'static str, body: impl Body) {
-    on_one_thread(name, body, rig::<Tokio>(false));
+pub(crate) fn tokio_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+    on_threads::<Trickle<Tokio>>(name, body, wire, true);
 }
 
-pub(crate) fn tokio_one_thread_bytewise(name: &'static str, body: impl Body) {
-    on_one_thread(name, body, rig::<Trickle<Tokio>>(true));
+pub(crate) fn tokio_one_thread(name: &'static str, body: impl Body, wire: Wire) {
+    on_one_thread::<Tokio>(name, body, wire, false);
 }
 
-pub(crate) fn smol(name: &'static str, body: impl Body) {
-    bounded(name, || block_on(body(rig::<Smol>(false))));
+pub(crate) fn tokio_one_thread_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+    on_one_thread::<Trickle<Tokio>>(name, body, wire, true);
 }
 
-pub(crate) fn smol_bytewise(name: &'static str, body: impl Body) {
-    bounded(name, || block_on(body(rig::<Trickle<Smol>>(true))));
+pub(crate) fn smol(name: &'static str, body: impl Body, wire: Wire) {
+    bounded(name, || block_on(body(rig::<Smol>(wire, false))));
+}
+
+pub(crate) fn smol_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+    bounded(name, || block_on(body(rig::<Trickle<Smol>>(wire, true))));
 }

@@ -13,10 +13,12 @@ use tokio::sync::oneshot;
 
 use crate::rig::{Connected, End, Later, Rig, Server, Serving, Setup, Stack, block_on, bounded, until};
 use crate::stacks::apply;
+use crate::wire::Wire;
 
 /// Each task, call and handler has a thread
 struct Threads {
     bytewise: bool,
+    wire: Wire,
 }
 
 impl Stack<Peer> for Threads {
@@ -49,6 +51,10 @@ impl Stack<Peer> for Threads {
 
     fn is_blocking(&self) -> bool {
         true
+    }
+
+    fn wire(&self) -> Wire {
+        self.wire
     }
 }
 
@@ -123,6 +129,11 @@ impl Serving<Peer> for ServerHandle {
 }
 
 impl End for Peer {
+    fn call_json<'a>(&'a self, code: &'a str, params: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>> {
+        let params = params.into();
+        Box::pin(async move { self.call(code, params) })
+    }
+
     fn call<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>> {
         let payload = payload.into();
         Box::pin(async move { self.call(code, payload) })
@@ -219,10 +230,10 @@ impl<B: Fn(Rig<Peer>) -> F, F: Future<Output = ()>> Body for B {
     type Test = F;
 }
 
-pub(crate) fn blocking(name: &'static str, body: impl Body) {
-    bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: false })))));
+pub(crate) fn blocking(name: &'static str, body: impl Body, wire: Wire) {
+    bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: false, wire })))));
 }
 
-pub(crate) fn blocking_bytewise(name: &'static str, body: impl Body) {
-    bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: true })))));
+pub(crate) fn blocking_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+    bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: true, wire })))));
 }
