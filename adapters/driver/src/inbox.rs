@@ -77,7 +77,9 @@ impl Inbox {
     pub(crate) fn room(&mut self) -> &mut BytesMut {
         let len = self.buf.len();
         self.held = true;
-        if self.want > OWN_BUFFER {
+        // One byte more is what is wanted where the end is not known; then it is room to grow that is.
+        let is_known = self.want > len + 1 || self.want <= self.buf.capacity();
+        if self.want > OWN_BUFFER && is_known {
             let trusted = self.want.min(TRUST * len.max(FIRST));
             if self.buf.capacity() < trusted {
                 let mut own = core::mem::take(&mut self.large);
@@ -145,4 +147,35 @@ impl Inbox {
 pub(crate) fn range_of(whole: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr().addr()).saturating_sub(whole.as_ptr().addr()).min(whole.len());
     start..(start + part.len()).min(whole.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_whose_end_is_not_known_is_read_in_few_steps() {
+        let mut inbox = Inbox::default();
+        let mut reads = 0;
+        while inbox.data().len() < 4 << 20 {
+            let room = inbox.room();
+            let n = room.capacity() - room.len();
+            room.resize(room.len() + n, b' ');
+            inbox.filled(n);
+            inbox.needs(inbox.data().len() + 1);
+            reads += 1;
+        }
+        assert!(reads < 30, "{reads} reads");
+    }
+
+    #[test]
+    fn a_long_message_of_known_length_gets_a_buffer_of_its_own_as_fast_as_it_comes_p17() {
+        let mut inbox = Inbox::default();
+        inbox.room().extend_from_slice(&[0; 100]);
+        inbox.filled(100);
+        inbox.needs(16 << 20);
+        assert!(inbox.room().capacity() <= TRUST * FIRST, "a header is believed so much");
+        inbox.room().extend_from_slice(&[0; 60_000]);
+        assert_eq!(inbox.room().capacity(), TRUST * 60_100);
+    }
 }
