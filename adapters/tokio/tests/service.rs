@@ -1,5 +1,7 @@
 //! Services over sockets: typed clients, at both ends of one connection
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use flyrpc_tokio::{Client, Context, Error, RemoteError, Router, Server, ServerHandle, service};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
