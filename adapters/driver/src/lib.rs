@@ -12,13 +12,12 @@
 //! | to call the other end | [`Peer`]; the futures [`Call`], [`Sending`], [`Ping`]; [`Payload`] and [`IntoPayload`] |
 //! | to answer it | [`Router`]; a [`Handler`] takes [`Argument`]s and gives an [`IntoReply`] |
 //! | what a handler may know | [`Context`], [`Request`], [`Packet`], [`State`] of the router, [`Session`] of the connection |
-//! | services | [`Service`] and [`Router::register`]; `#[service]` on a trait, with feature `service`; [`WireFormat`] |
 //! | formats | `Json`, `MsgPack`, `Protobuf`, `Borsh`, `Postcard`, a feature each; your own: [`Decode`], [`Encode`] |
 //! | what went wrong | [`Error`] for who calls, [`RemoteError`] for who answers, [`CloseReason`] for a connection, [`codes`] |
 //! | bounds | [`Limits`] of a connection; the other options are methods of [`Server`] and [`Client`] |
 //! | a runtime of your own | [`runtime`] |
 //! | what is spoken, and where | [`Protocol`], [`Endpoint`], [`Carrier`]; [`JsonRpc`] and [`Framing`] for its settings |
-//! | handlers under a common name | [`Service`], `#[service]`; [`Router::register`] |
+//! | handlers under a common name | [`Service`], `#[service]`; [`Router::register`]; [`WireFormat`] of their arguments |
 //! | calls that are started, or sent together | [`PendingCall`], [`Batch`] |
 //! | streams of values | `Subscription`, `Subscribed` |
 //!
