@@ -135,7 +135,7 @@ fn names(service: &Service, errors: &mut Errors) {
         let name = method.ident.to_string();
         if client::OWN.contains(&name.as_str()) {
             let text = format!(
-                "the client has a method `{name}` of its own; name this another way, and on the wire with #[rpc(rename = \"{}\")]",
+                "the client has a method `{name}` of its own; call this one another way, and #[rpc(rename = \"{}\")] on the wire",
                 method.name
             );
             errors.add(method.ident.span(), &text);

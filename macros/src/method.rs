@@ -10,7 +10,7 @@ use syn::{
 
 use crate::names::Case;
 use crate::options::{MethodOptions, ServiceOptions, Style};
-use crate::parameter::Parameter;
+use crate::parameter::{Parameter, bare};
 
 /// A method
 pub(crate) struct Method {
@@ -67,7 +67,7 @@ impl Method {
                 .name
                 .as_ref()
                 .or(options.rename.as_ref())
-                .map_or(item.sig.ident.span(), |name| name.span()),
+                .map_or_else(|| item.sig.ident.span(), |name| name.span()),
             is_full: options.name.is_some(),
             name: match options.name.or(options.rename) {
                 Some(name) => name.value(),
@@ -80,13 +80,13 @@ impl Method {
 
     fn check(&self, signature: &Signature) -> syn::Result<()> {
         let count = self.arguments().count();
-        if self.is_notification && !(self.result.is_nothing && !self.result.is_result) {
+        if self.is_notification && (!self.result.is_nothing || self.result.is_result) {
             return Err(syn::Error::new(
                 signature.output.span(),
                 "nobody hears the result of a notification",
             ));
         }
-        if self.style == Style::Single && count != 1 {
+        if self.style == Style::Single && count > 1 {
             let text = format!("params = \"single\" is for methods with one parameter; this has {count}");
             return Err(syn::Error::new(self.ident.span(), text));
         }
@@ -151,11 +151,8 @@ fn plain(signature: &Signature) -> syn::Result<()> {
     if let Some(bounds) = &signature.generics.where_clause {
         return refuse(bounds.span(), "a method of a service can't have bounds");
     }
-    let receiver = match signature.inputs.first() {
-        Some(FnArg::Receiver(receiver)) => receiver,
-        _ => {
-            return refuse(signature.ident.span(), "a method of a service takes `&self` first");
-        }
+    let Some(FnArg::Receiver(receiver)) = signature.inputs.first() else {
+        return refuse(signature.ident.span(), "a method of a service takes `&self` first");
     };
     match &receiver.kind {
         ReceiverKind::Reference(_, None, None) => Ok(()),
@@ -175,7 +172,7 @@ impl Outcome {
     fn of(output: &ReturnType) -> syn::Result<Self> {
         let ReturnType::Type(_, ty) = output else { return Ok(Self::plain(quote!(()), true)) };
         let plain = || Self::plain(quote!(#ty), is_unit(ty));
-        let path = match &**ty {
+        let path = match bare(ty) {
             Type::ImplTrait(future) => {
                 return Err(syn::Error::new(
                     future.span(),
@@ -217,5 +214,5 @@ impl Outcome {
 }
 
 fn is_unit(ty: &Type) -> bool {
-    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
+    matches!(bare(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
 }

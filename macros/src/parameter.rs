@@ -37,7 +37,7 @@ impl Parameter {
                 ));
             }
         };
-        if let Type::ImplTrait(generic) = &**ty {
+        if let Type::ImplTrait(generic) = bare(ty) {
             return Err(syn::Error::new(
                 generic.span(),
                 "a parameter of a service has one type, not any of a trait",
@@ -50,7 +50,7 @@ impl Parameter {
             ident,
             declared: (**ty).clone(),
             owned: owned(ty)?,
-            is_lent: matches!(**ty, Type::Reference(_)),
+            is_lent: matches!(bare(ty), Type::Reference(_)),
             wire,
             is_context: options.is_context,
         }))
@@ -63,8 +63,19 @@ impl Parameter {
     }
 }
 
+/// The type without parentheses, and without the invisible ones that `macro_rules!` puts around what it was given
+pub(crate) fn bare(mut ty: &Type) -> &Type {
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            _ => return ty,
+        }
+    }
+}
+
 fn owned(ty: &Type) -> syn::Result<TokenStream> {
-    let Type::Reference(TypeReference { lifetime, mutability, elem, .. }) = ty else {
+    let Type::Reference(TypeReference { lifetime, mutability, elem, .. }) = bare(ty) else {
         return Ok(quote!(#ty));
     };
     if let Some(mutability) = mutability {
@@ -75,7 +86,7 @@ fn owned(ty: &Type) -> syn::Result<TokenStream> {
         let text = "what is lent to a method of a service lives as long as the call; leave the lifetime out";
         return Err(syn::Error::new(lifetime.span(), text));
     }
-    Ok(match &**elem {
+    Ok(match bare(elem) {
         Type::Path(path) if path.path.is_ident("str") => {
             quote_spanned!(elem.span()=> ::std::string::String)
         }

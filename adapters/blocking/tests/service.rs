@@ -1,5 +1,7 @@
 //! Services over blocking sockets: the same traits, and clients whose methods give results at once
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use core::time::Duration;
 use std::sync::mpsc;
 

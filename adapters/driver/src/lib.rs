@@ -17,7 +17,7 @@
 //! | bounds | [`Limits`] of a connection; the other options are methods of [`Server`] and [`Client`] |
 //! | a runtime of your own | [`runtime`] |
 //! | what is spoken, and where | [`Protocol`], [`Endpoint`], [`Carrier`]; [`JsonRpc`] and [`Framing`] for its settings |
-//! | handlers under a common name | [`Service`], `#[service]`; [`Router::register`] |
+//! | handlers under a common name | [`Service`], `#[service]`; [`Router::register`]; [`WireFormat`] of their arguments |
 //! | calls that are started, or sent together | [`PendingCall`], [`Batch`] |
 //! | streams of values | `Subscription`, `Subscribed` |
 //!

@@ -206,7 +206,7 @@ impl fmt::Display for RegisterError {
         let service = &self.service;
         match &self.why {
             Why::ServiceTaken => write!(f, "service {service} is registered already"),
-            Why::MethodTaken(code) => write!(f, "method {code} of service {service} is registered already"),
+            Why::MethodTaken(code) => write!(f, "method {code} is registered already"),
             Why::NoMethods => write!(f, "service {service} has no methods"),
         }
     }

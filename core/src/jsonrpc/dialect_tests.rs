@@ -399,12 +399,19 @@ fn p17_a_peer_that_never_reads_makes_nothing_grow() {
 #[test]
 fn calls_of_ours_go_out_as_a_batch_and_are_answered_by_one() {
     let (mut client, mut server) = (peer(JsonRpc::new()), peer(JsonRpc::new()));
-    let mut up = Vec::new();
-    client.call(NOW, Call::new("a", b"[1]"), 1, &mut up).unwrap();
-    client.notify(NOW, Call::new("n", b""), &mut up).unwrap();
-    client.call(NOW, Call::new("b", b""), 2, &mut up).unwrap();
-    let (seen, down) = serve(&mut server, &super::super::batch(Framing::Lines, &up).unwrap());
-    assert_eq!(seen, ["request a [1]", "notification n ", "request b "]);
+    let mut elements = Vec::new();
+    client.dialect_mut().begin_batch();
+    client.call(NOW, Call::new("a", b"[1]"), 1, &mut elements).unwrap();
+    elements.push(b',');
+    client.notify(NOW, Call::new("n", b"{\n}"), &mut elements).unwrap();
+    elements.push(b',');
+    client.call(NOW, Call::new("b", b""), 2, &mut elements).unwrap();
+    let mut memory = [0; 200];
+    let mut up = SliceSink::new(&mut memory);
+    let len = client.dialect_mut().end_batch(&elements, &mut up).unwrap();
+    assert_eq!(len, up.written().len());
+    let (seen, down) = serve(&mut server, up.written());
+    assert_eq!(seen, ["request a [1]", "notification n { }", "request b "]);
     assert_eq!(down.lines().count(), 1);
     assert_eq!(serve(&mut client, down.as_bytes()).0, [r#"reply 1 None  ["a"]"#, r#"reply 2 None  ["b"]"#]);
 }

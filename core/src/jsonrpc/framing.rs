@@ -1,8 +1,6 @@
 //! How messages follow each other
 
-use alloc::vec::Vec;
-
-use super::write::{self, DIGITS, decimal};
+use super::write::{DIGITS, decimal};
 use crate::WireError;
 use crate::dialect::{Fault, MAX_FRAME_HEADER};
 
@@ -22,52 +20,6 @@ pub enum Framing {
     /// For transports that keep messages apart by themselves (WebSocket, HTTP): their adapters put the length before and
     /// take it off again.
     Units,
-}
-
-/// One batch, in its frame, of the messages that a connection wrote to a sink
-///
-/// For calls and notifications of ours that are to go out together: write them to a buffer of their own, and send what this
-/// makes of it. Their answers come as those of single calls do. `None` where there is no message, or what is there is not
-/// framed so.
-///
-/// ```
-/// use flyrpc_core::jsonrpc::{Framing, JsonRpc, batch};
-/// use flyrpc_core::{Call, Connection, Instant, Limits, Table};
-///
-/// let mut client: Connection<JsonRpc, Table<u8>> = Connection::new(JsonRpc::new(), Limits::new());
-/// let mut together = Vec::new();
-/// client.call(Instant::ZERO, Call::new("sum", b"[1,2]"), 1, &mut together)?;
-/// client.notify(Instant::ZERO, Call::new("log", b"[3]"), &mut together)?;
-/// let wire = batch(Framing::Lines, &together).unwrap();
-/// assert_eq!(
-///     wire.escape_ascii().to_string().replace("\\\"", "'"),
-///     "[{'jsonrpc':'2.0','method':'sum','params':[1,2],'id':1},{'jsonrpc':'2.0','method':'log','params':[3]}]\\n"
-/// );
-/// # Ok::<(), Box<dyn core::error::Error>>(())
-/// ```
-#[must_use]
-pub fn batch(framing: Framing, mut messages: &[u8]) -> Option<Vec<u8>> {
-    let mut array = Vec::with_capacity(messages.len() + 2);
-    while !messages.is_empty() {
-        let (header, len, end) = if framing == Framing::Lines {
-            (0, messages.iter().position(|byte| *byte == b'\n')?, 1)
-        } else {
-            let (header, len) = read_header(framing, messages).ok()?.ok()?;
-            (header, usize::try_from(len).ok()?, 0)
-        };
-        let behind = header.checked_add(len)?;
-        if !array.is_empty() {
-            array.push(b',');
-        }
-        array.extend_from_slice(messages.get(header..behind)?);
-        messages = messages.get(behind + end..)?;
-    }
-    if array.is_empty() {
-        return None;
-    }
-    let mut wire = Vec::with_capacity(array.len() + 40);
-    write::array(framing, &array, &mut wire).ok()?;
-    Some(wire)
 }
 
 /// The header of the frame that `input` starts with: its own length and that of the message behind it
@@ -168,20 +120,6 @@ mod tests {
         assert_eq!(fields(&long), Ok(Err(MAX_FRAME_HEADER)));
         long.push(b'x');
         assert!(fields(&long).is_err());
-    }
-
-    #[test]
-    fn a_batch_is_made_of_what_is_framed() {
-        let units = [&[0, 0, 0, 2][..], b"{}", &[0, 0, 0, 3], b"[1]"].concat();
-        assert_eq!(batch(Framing::Units, &units).unwrap(), [&[0, 0, 0, 8][..], b"[{},[1]]"].concat());
-        let fields = b"Content-Length: 2\r\n\r\n{}Content-Length: 1\r\n\r\n1";
-        assert_eq!(batch(Framing::ContentLength, fields).unwrap(), b"Content-Length: 6\r\n\r\n[{},1]");
-        assert_eq!(batch(Framing::Lines, b"{}\n").unwrap(), b"[{}]\n");
-        for (framing, cut) in [(Framing::Lines, 1), (Framing::Units, 5), (Framing::ContentLength, 22)] {
-            assert_eq!(batch(framing, &[]), None);
-            let whole = [&b"{}\n"[..], fields, &units][framing as usize];
-            assert_eq!(batch(framing, &whole[..cut]), None);
-        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ mod value;
 mod write;
 
 pub use dialect::{Control, JsonRpc, Own};
-pub use framing::{Framing, batch};
+pub use framing::Framing;
 pub use text::{member, unescape};
 pub use value::{is_json, only_element, quote};
 
