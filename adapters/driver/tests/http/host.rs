@@ -232,11 +232,15 @@ impl<T: Transport> Raw<T> {
     }
 
     /// The next bytes, this many
-    pub async fn take(&mut self, n: usize) -> String {
+    pub async fn take_bytes(&mut self, n: usize) -> Vec<u8> {
         while self.buf.len() < n {
             assert!(self.read().await.unwrap() > 0, "it ended behind {:?}", self.buf);
         }
-        String::from_utf8(self.buf.split_to(n).to_vec()).unwrap()
+        self.buf.split_to(n).to_vec()
+    }
+
+    pub async fn take(&mut self, n: usize) -> String {
+        String::from_utf8(self.take_bytes(n).await).unwrap()
     }
 
     /// A request or a reply whose body has a `Content-Length`, or none; `None` at the end
