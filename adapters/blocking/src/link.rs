@@ -414,6 +414,7 @@ impl Link {
         }
         drop(state);
         self.stream.shutdown(Shutdown::Both);
+        self.stream.wait_sent(deadline.saturating_duration_since(self.now()));
     }
 
     /// The reader has nothing more to do but to see the end, and to tell those who want to know of it
@@ -424,7 +425,9 @@ impl Link {
         drop(state);
         let why = self.wait_closed(Instant::FAR).unwrap_or(CloseReason::Local);
         self.wake_all();
-        self.stream.finish(self.options.write_timeout);
+        // As long as the peer takes it.
+        while !self.stream.wait_sent(self.options.write_timeout) {}
+        self.stream.finish();
         let on_end = self.on_end.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_end) = on_end {
             on_end(&self.peer(), why);

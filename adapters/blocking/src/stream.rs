@@ -142,15 +142,25 @@ impl Stream {
         }
     }
 
-    /// After the end of the connection: sees that what was sent arrives, where the system does not do that by itself, as
-    /// long as the peer makes no pause of `patience`
-    pub(crate) fn finish(&self, patience: Duration) {
+    /// After the end: waits until what was sent has left this program, where the system does not see to that by itself,
+    /// for `time` at the longest; false when only a part of it has by then
+    pub(crate) fn wait_sent(&self, time: Duration) -> bool {
+        match &self.0 {
+            #[cfg(any(unix, windows))]
+            Socket::Pipes(pipes) => pipes.wait_sent(time),
+            _ => {
+                let _ = time;
+                true
+            }
+        }
+    }
+
+    /// After that: stops the program that was started for it
+    pub(crate) fn finish(&self) {
         #[cfg(any(unix, windows))]
         if let Socket::Pipes(pipes) = &self.0 {
-            pipes.finish(patience);
+            pipes.finish();
         }
-        #[cfg(not(any(unix, windows)))]
-        let _ = patience;
     }
 }
 

@@ -124,6 +124,106 @@ fn calls_go_both_ways_over_tcp() {
 }
 
 #[test]
+fn calls_go_both_ways_over_http_connect() {
+    bounded(|| calls_both_ways("jsonrpc+connect://127.0.0.1:0"));
+    bounded(|| calls_both_ways("jsonrpc+connect://127.0.0.1:0/any?path"));
+}
+
+#[test]
+#[cfg(feature = "ws")]
+fn calls_go_both_ways_over_websocket() {
+    bounded(|| calls_both_ways("jsonrpc+ws://127.0.0.1:0/rpc"));
+}
+
+#[test]
+#[cfg(not(feature = "ws"))]
+fn websocket_says_which_feature_it_needs() {
+    let error = client().connect("jsonrpc+ws://127.0.0.1:1/").unwrap_err();
+    assert!(error.to_string().contains("feature 'ws'"), "{error}");
+}
+
+#[test]
+fn the_handshake_of_net_rpc_is_read_in_pieces_and_leaves_what_comes_behind_it() {
+    bounded(|| {
+        let server = server().listen("jsonrpc+connect://127.0.0.1:0").unwrap();
+        let mut raw = Raw::connect(&server);
+        for piece in ["CONN", "ECT /_goRPC_ HTTP/1.0\r", "\n\r", "\n{\"jsonrpc\":\"2.0\",\"meth"] {
+            raw.send(piece);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        raw.send(r#"od":"echo","params":[1],"id":1}"#);
+        raw.expect("HTTP/1.0 200 Connected to Go RPC");
+        raw.expect("");
+        raw.expect(r#"{"jsonrpc":"2.0","id":1,"result":[1]}"#);
+        // Go's own client reads its head by the line, and sends what follows at once.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connecting = std::thread::spawn(move || client().connect(format!("jsonrpc+connect://{address}")));
+        let mut raw = Raw::over(listener.accept().unwrap().0);
+        raw.expect("CONNECT /_goRPC_ HTTP/1.0");
+        raw.expect("");
+        raw.send("HTTP/1.0 200 Connected to Go RPC\n\n{\"jsonrpc\":\"2.0\",\"method\":\"name\",\"id\":0}");
+        raw.expect(r#"{"jsonrpc":"2.0","id":0,"result":"Ada"}"#);
+        drop(connecting.join().unwrap().unwrap());
+    });
+}
+
+#[test]
+fn what_is_no_connect_is_refused() {
+    bounded(|| {
+        let server = server().listen("jsonrpc+connect://127.0.0.1:0").unwrap();
+        let mut raw = Raw::connect(&server);
+        raw.send("POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n");
+        raw.expect("HTTP/1.0 405 Method Not Allowed\r");
+        for bytes in ["nonsense\n\n", "CONNECT /\n\n", "CONNECT / SMTP/1.0\n\n"] {
+            let mut raw = Raw::connect(&server);
+            raw.send(bytes);
+            raw.expect_end();
+        }
+        let mut raw = Raw::connect(&server);
+        raw.finish_writing();
+        raw.expect_end();
+        // A head that never ends is not read for ever (P17); what comes on top may reset the connection.
+        let mut raw = Raw::connect(&server);
+        let _ = raw.reader.get_mut().write_all(&[b'x'; 17 << 10]);
+        assert!(!matches!(raw.reader.read(&mut [0]), Ok(1..)));
+        until("none is left", || server.connections() == 0);
+
+        for (answer, why) in
+            [("HTTP/1.0 404 Not Found\r\n\r\n", "HTTP status 404"), ("hello\n\n", "is no HTTP"), ("", "")]
+        {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let connecting =
+                std::thread::spawn(move || client().connect(format!("jsonrpc+connect://{address}")));
+            let mut raw = Raw::over(listener.accept().unwrap().0);
+            raw.expect("CONNECT /_goRPC_ HTTP/1.0");
+            raw.expect("");
+            raw.send(answer);
+            drop(raw);
+            let error = connecting.join().unwrap().unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+        }
+    });
+}
+
+#[test]
+fn clients_that_do_not_finish_their_handshake_hold_nobody_up_but_count() {
+    bounded(|| {
+        let server =
+            server().max_connections(2, Overload::Refuse).listen("jsonrpc+connect://127.0.0.1:0").unwrap();
+        let mut slow = Raw::connect(&server);
+        slow.send("CONNECT ");
+        let client = connect(client(), &server);
+        assert_eq!(client.call("echo", "[1]"), Ok("[1]".into()));
+        let mut third = Raw::connect(&server);
+        third.expect_end();
+        drop(slow);
+        until("its place is free", || Client::new().connect(server.address()).is_ok());
+    });
+}
+
+#[test]
 fn one_server_speaks_both_protocols() {
     bounded(|| {
         let mut server = server().listen("127.0.0.1:0").unwrap();

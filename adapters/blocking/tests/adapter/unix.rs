@@ -57,6 +57,16 @@ fn calls_go_over_unix_sockets() {
 }
 
 #[test]
+fn json_rpc_goes_over_unix_sockets() {
+    bounded(|| {
+        let folder = Folder::new();
+        let (path, address) = folder.socket();
+        crate::jsonrpc::calls_both_ways(&format!("jsonrpc+{address}"));
+        assert!(!exists(&path), "the file is removed at the end");
+    });
+}
+
+#[test]
 fn the_file_of_a_dead_server_is_replaced() {
     bounded(|| {
         let folder = Folder::new();
