@@ -1,5 +1,7 @@
 //! JSON-RPC as a [`Dialect`]
 
+use alloc::vec::Vec;
+
 use super::batches::Batches;
 use super::framing::Framing;
 use super::owed::{NONE, Owed};
@@ -33,6 +35,8 @@ pub struct JsonRpc {
     place: Place,
     /// What becomes so when the message that was decoded last is taken
     next: Next,
+    /// The id of a message that is longer than the limit
+    long_id: Vec<u8>,
     owed: Owed,
     batches: Batches,
     /// What is sent is part of a batch
@@ -49,6 +53,8 @@ enum Place {
     Line,
     /// Before as many bytes that are passed over
     Rest(u64),
+    /// In a message that is longer than the limit, of which so many bytes are left; its sender may have been told already
+    Long { left: u64, told: bool },
     /// Among the elements of a batch that takes so many bytes yet
     Batch { batch: u32, left: u32 },
 }
@@ -65,15 +71,24 @@ struct Next {
     batch: bool,
     /// The batch whose last element it was
     closes: u32,
+    /// The message goes on behind so many bytes
+    drops: Option<usize>,
 }
 
 impl Next {
     const fn at(place: Place) -> Self {
-        Self { place, owed: false, answer: None, batch: matches!(place, Place::Batch { .. }), closes: NONE }
+        Self {
+            place,
+            owed: false,
+            answer: None,
+            batch: matches!(place, Place::Batch { .. }),
+            closes: NONE,
+            drops: None,
+        }
     }
 
     const fn end_of(batch: u32) -> Self {
-        Self { place: Place::Message, owed: false, answer: None, batch: true, closes: batch }
+        Self { place: Place::Message, owed: false, answer: None, batch: true, closes: batch, drops: None }
     }
 }
 
@@ -153,6 +168,7 @@ impl JsonRpc {
             scan: Scan::default(),
             place: Place::Message,
             next: Next::at(Place::Message),
+            long_id: Vec::new(),
             owed: Owed::default(),
             batches: Batches::default(),
             collecting: false,
@@ -278,13 +294,17 @@ impl Dialect for JsonRpc {
             Place::Message => self.decode_unit(input, limits),
             Place::Line => Ok(self.pass_line(input)),
             Place::Rest(left) => Ok(self.pass_bytes(input, left)),
+            Place::Long { left, told } => Ok(self.decode_long(input, left, told)),
             Place::Batch { batch, left } => Ok(self.decode_element(input, batch, left as usize, limits)),
         }
     }
 
     #[inline]
     fn taken(&mut self) {
-        self.scan = Scan::default();
+        match self.next.drops {
+            None => self.scan = Scan::default(),
+            Some(bytes) => self.scan.dropped(bytes),
+        }
         self.place = self.next.place;
         if self.next.owed {
             self.owed.accept();
@@ -512,6 +532,7 @@ impl JsonRpc {
 /// Longest message of ours: its length has to fit into four bytes, with the envelope
 const LONGEST: usize = u32::MAX as usize - 65_536 * 8;
 
+mod long;
 mod read;
 
 #[cfg(test)]

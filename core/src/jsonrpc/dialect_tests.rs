@@ -12,8 +12,15 @@ fn peer(dialect: JsonRpc) -> Peer {
     Peer::new(dialect, Limits::new())
 }
 
-/// Feeds it all, answers each request with its method and parameters, and tells what was seen and sent
+/// Feeds it all, answers each request with its method, and tells what was seen and sent
 fn serve(peer: &mut Peer, input: &[u8]) -> (Vec<String>, String) {
+    let (seen, sent, taken) = serve_some(peer, input);
+    assert_eq!(taken, input.len(), "bytes are left");
+    (seen, sent)
+}
+
+/// The same with input that may end anywhere; how much of it was taken
+fn serve_some(peer: &mut Peer, input: &[u8]) -> (Vec<String>, String, usize) {
     let (mut seen, mut out, mut rest) = (Vec::new(), Vec::new(), input);
     loop {
         let step = peer.handle_input(NOW, rest).unwrap();
@@ -37,8 +44,7 @@ fn serve(peer: &mut Peer, input: &[u8]) -> (Vec<String>, String) {
         }
         while let Ok(Some(_)) = peer.poll_transmit(&mut out) {}
     }
-    assert!(rest.is_empty(), "{} bytes are left", rest.len());
-    (seen, String::from_utf8(out).unwrap())
+    (seen, String::from_utf8(out).unwrap(), input.len() - rest.len())
 }
 
 fn sent(input: &str) -> String {
@@ -304,33 +310,49 @@ fn p17_long_messages_are_refused_in_constant_memory() {
     let limits = Limits::new().max_payload(100).max_method(20);
     let longest = 100 + 20 + 1024;
     for framing in [Framing::Lines, Framing::Units, Framing::ContentLength] {
-        let mut peer = Peer::new(JsonRpc::new().framing(framing), limits.clone());
-        let mut ignored = Vec::new();
-        peer.call(NOW, Call::new("m", b""), 7, &mut ignored).unwrap();
         let long = "x".repeat(3 * longest);
         let mut input = Vec::new();
         for text in [
             format!(r#"{{"jsonrpc":"2.0","id":"early","method":"m","params":["{long}"]}}"#),
             format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{long}"],"id":"late"}}"#),
             format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{long}"}}"#),
+            format!(r#"{{"jsonrpc":"2.0","result":["{long}",{{"id":1,"method":"no"}}],"id":2}}"#),
+            format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{long}"]}}"#),
+            format!(r#"[{{"id":1}},"{long}"]"#),
+            format!(r#"{{"jsonrpc":"2.0","{long}_id":3,"{long}":["id",4],"method":"m","id":["{long}"]}}"#),
             format!(r#"{{"jsonrpc":"2.0","method":"m","params":["{}"],"id":5}}"#, "y".repeat(100)),
             r#"{"jsonrpc":"2.0","method":"m","id":6}"#.to_string(),
         ] {
             input.extend(framed(framing, &text));
         }
-        let (seen, sent) = serve(&mut peer, &input);
-        let len = if framing == Framing::Lines { longest } else { 3 * longest + 36 };
-        assert_eq!(seen.len(), 2, "{framing:?}: {seen:?}");
-        assert!(
-            seen[0].contains("BadReply") && seen[0].contains(&format!("len: {len}")),
-            "{framing:?}: {seen:?}"
-        );
-        assert_eq!(seen[1], "request m ");
-        for id in ["\"early\"", "null", "5"] {
-            let refusal = format!(
-                r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32600,"message":"Request too large"}}}}"#
-            );
-            assert!(sent.contains(&refusal), "{framing:?}: {id} in {sent}");
+        for size in [input.len(), 700, 3] {
+            let mut peer = Peer::new(JsonRpc::new().framing(framing), limits.clone());
+            for tag in [7, 8] {
+                peer.call(NOW, Call::new("m", b""), tag, &mut Vec::new()).unwrap();
+            }
+            let (mut seen, mut sent, mut held) = (Vec::new(), String::new(), Vec::new());
+            for piece in input.chunks(size) {
+                held.extend_from_slice(piece);
+                let (saw, wrote, taken) = serve_some(&mut peer, &held);
+                held.drain(..taken);
+                assert!(held.len() < longest + size, "{framing:?}: {} bytes are kept", held.len());
+                seen.extend(saw);
+                sent.push_str(&wrote);
+            }
+            assert!(held.is_empty());
+            let len = if framing == Framing::Lines { longest } else { 3 * longest + 36 };
+            assert_eq!(seen.len(), 3, "{framing:?}: {seen:?}");
+            assert!(seen[0].contains("BadReply") && seen[0].contains(&format!("len: {len}")), "{seen:?}");
+            assert_eq!(seen[1..], ["reply 8 Some(-32600) Answer too large ", "request m "]);
+            let refusal = |id: &str| {
+                let error = r#""error":{"code":-32600,"message":"Request too large"}}"#;
+                format!(r#"{{"jsonrpc":"2.0","id":{id},{error}"#)
+            };
+            let expected: Vec<String> = ["\"early\"", "\"late\"", "null", "null", "5"].map(refusal).into();
+            for (expected, at) in expected.iter().zip(sent.match_indices("{\"jsonrpc\"").map(|(at, _)| at)) {
+                assert!(sent[at..].starts_with(expected), "{framing:?}: {expected} in {sent}");
+            }
+            assert_eq!(sent.matches("Request too large").count(), expected.len(), "{framing:?}: {sent}");
         }
     }
 }

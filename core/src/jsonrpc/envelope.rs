@@ -84,23 +84,34 @@ pub(super) fn read<'i>(text: &'i [u8], scan: &Scan, lenient: bool, max_method: u
     }
 }
 
-/// What can be told of a message whose rest is passed over
-pub(super) fn read_part<'i>(text: &'i [u8], scan: &Scan) -> Envelope<'i> {
-    let id = match scan.get(Member::Id, text) {
-        Some(raw @ [b'"' | b'-' | b'0'..=b'9' | b'n', ..]) if raw.len() <= MAX_ID => raw,
-        _ => NULL,
-    };
-    let answer =
-        scan.is_in_answer() || [Member::Result, Member::Error].iter().any(|it| scan.get(*it, text).is_some());
-    if answer && scan.get(Member::Method, text).is_none() {
+/// What can be told of a message that is not kept, from what has been read of it, and from its id where that is known
+pub(super) fn read_part<'i>(id: Option<&'i [u8]>, scan: &Scan) -> Envelope<'i> {
+    let id = id.unwrap_or(NULL);
+    if !scan.has(Member::Method) && (scan.has(Member::Result) || scan.has(Member::Error)) {
         let notes = Notes { escaped: false, error: Some(codes::INVALID_REQUEST) };
         return Envelope::Reply { sequence: sequence(id), code: TOO_LARGE, body: &[], notes };
     }
     Envelope::Invalid { id }
 }
 
+/// The same once it has been read to its end
+pub(super) fn read_end<'i>(id: Option<&'i [u8]>, scan: &Scan) -> Envelope<'i> {
+    if scan.has(Member::Method) && !scan.has(Member::Id) {
+        return Envelope::InvalidNotification;
+    }
+    read_part(id, scan)
+}
+
+/// The id of a message as far as it has been read; `None` where none was, or one that is not legal
+pub(super) fn id<'i>(text: &'i [u8], scan: &Scan) -> Option<&'i [u8]> {
+    match scan.get(Member::Id, text)? {
+        raw @ [b'"' | b'-' | b'0'..=b'9' | b'n', ..] if raw.len() <= MAX_ID => Some(raw),
+        _ => None,
+    }
+}
+
 /// What a reply that can't be delivered says in the place of its message
-const TOO_LARGE: &[u8] = b"Answer too large";
+pub(super) const TOO_LARGE: &[u8] = b"Answer too large";
 const INVALID: &[u8] = b"Invalid answer";
 /// Stands for a message that is missing or empty, since an empty one means success
 const NO_MESSAGE: &[u8] = b"error";

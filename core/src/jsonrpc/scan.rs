@@ -6,6 +6,11 @@
 /// Longest number, in characters
 pub(super) const MAX_NUMBER: usize = 1024;
 
+/// Bytes of a key or an id that are kept until it ends: as many as the longest id has
+const KEPT: usize = super::owed::MAX_ID;
+/// Stands for a place in what was dropped
+const GONE: u32 = u32::MAX;
+
 /// How far a value has been read
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(feature = "_test", derive(Hash))]
@@ -21,6 +26,8 @@ pub(super) struct Scan {
     /// For each depth: is the container an object?
     objects: [u64; 4],
     depth: u8,
+    /// A bit for each member that was there
+    seen: u8,
     /// The member that the latest key at depth 1 names
     member: Option<Member>,
     state: State,
@@ -249,14 +256,43 @@ impl Scan {
     }
 
     /// Bytes that were read
-    #[cfg(test)]
     pub(super) const fn position(&self) -> usize {
         self.at as usize
     }
 
-    /// Has the value begun a `result` or `error` that has not ended?
-    pub(super) fn is_in_answer(&self) -> bool {
-        matches!(self.member, Some(Member::Result | Member::Error))
+    /// Has the outermost object this member, or begun it?
+    pub(super) fn has(&self, member: Member) -> bool {
+        self.seen >> member as u8 & 1 == 1 || self.member == Some(member)
+    }
+
+    /// Bytes that may be dropped before more is read: all that were, but for a key or an id that has not ended
+    pub(super) fn droppable(&self) -> usize {
+        let token = match self.state {
+            State::InKey => true,
+            State::InString => self.member == Some(Member::Id),
+            State::Value | State::First | State::Key | State::FirstKey => false,
+            State::Colon | State::Next | State::Done => false,
+        };
+        let kept = self.at.saturating_sub(self.token) as usize;
+        if token && self.depth == 1 && self.token != GONE && kept <= KEPT {
+            self.token as usize
+        } else {
+            self.at as usize
+        }
+    }
+
+    /// So many bytes of the input, all of them read, are dropped: the next call is given what is behind them
+    pub(super) fn dropped(&mut self, bytes: usize) {
+        let bytes = bytes as u32;
+        self.at = self.at.saturating_sub(bytes);
+        // What begins in them can't be read any more: it is put where no input reaches.
+        self.token = if self.token == GONE { GONE } else { self.token.checked_sub(bytes).unwrap_or(GONE) };
+        for span in &mut self.spans {
+            *span = match span.start.checked_sub(bytes) {
+                Some(start) if span.start != GONE => Span { start, end: span.end.saturating_sub(bytes) },
+                _ => Span::default(),
+            };
+        }
     }
 
     #[inline]
@@ -304,6 +340,7 @@ impl Scan {
             if let Some(member) = self.member.take()
                 && let Some(span) = self.spans.get_mut(member as usize)
             {
+                self.seen |= 1 << member as u8;
                 *span = Span { start: self.token, end: at as u32 };
             }
         }
@@ -313,7 +350,7 @@ impl Scan {
     #[inline]
     fn key_ended(&mut self, input: &[u8], at: usize) {
         if self.depth == 1 {
-            let key = input.get(self.token as usize + 1..at - 1).unwrap_or_default();
+            let key = input.get((self.token as usize).saturating_add(1)..at - 1).unwrap_or_default();
             self.member = member_of(key);
         }
     }

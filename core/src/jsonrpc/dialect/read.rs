@@ -2,14 +2,14 @@
 
 use super::super::Notes;
 use super::super::envelope::{self, Envelope};
-use super::super::framing::{Framing, read_header};
+use super::super::framing::read_header;
 use super::super::owed::NONE;
 use super::super::scan::{Outcome, Scan};
 use super::super::text::{self, space};
-use super::{Control, ENVELOPE, JsonRpc, Next, Own, PEEK, Place, codes};
+use super::{Control, ENVELOPE, JsonRpc, Next, Own, Place, codes};
+use crate::Limits;
 use crate::dialect::{Body, Decoded, Fault, Message};
 use crate::limits::Oversize;
-use crate::{Limits, WireError};
 
 impl JsonRpc {
     /// Longest message that is read whole, in bytes
@@ -20,7 +20,7 @@ impl JsonRpc {
         longest.min(u32::MAX as usize - 1)
     }
 
-    /// [`Framing::Lines`]: a value, with whatever white space is behind it
+    /// [`Framing::Lines`](super::Framing::Lines): a value, with whatever white space is behind it
     #[inline]
     pub(super) fn decode_line<'i>(&mut self, input: &'i [u8], limits: &Limits) -> Decoded<'i, Self> {
         if let Some(b' ' | b'\n' | b'\r' | b'\t') | None = input.first() {
@@ -34,7 +34,7 @@ impl JsonRpc {
                 self.decode_whole(text, 0, end + space(rest), limits)
             }
             Outcome::More if input.len() < longest => Decoded::NeedMore { at_least: input.len() + 1 },
-            Outcome::More => self.decode_long(view, 0, longest as u64, input, limits),
+            Outcome::More => self.begin_long_line(view, limits),
             Outcome::Bad(at) => {
                 let consumed = self.pass_rest_of_line(input, at);
                 let answer = self.answer_now(b"null", Own::ParseError);
@@ -54,7 +54,7 @@ impl JsonRpc {
             Err(at_least) => return Ok(Decoded::NeedMore { at_least }),
         };
         if len > Self::longest(limits) as u64 {
-            return self.decode_long_unit(input, header, len, limits);
+            return self.begin_long_unit(input, header, len, limits);
         }
         let total = header.saturating_add(len as usize);
         let Some(unit) = input.get(header..total) else { return Ok(Decoded::NeedMore { at_least: total }) };
@@ -161,7 +161,7 @@ impl JsonRpc {
     }
 
     #[cold]
-    fn answer_now(&mut self, id: &[u8], own: Own) -> Option<Control> {
+    pub(super) fn answer_now(&mut self, id: &[u8], own: Own) -> Option<Control> {
         let key = self.owed.propose(id, false, NONE);
         self.answer(key, NONE, own)
     }
@@ -227,7 +227,7 @@ impl JsonRpc {
                 }
                 *batch
             }
-            Place::Message | Place::Line | Place::Rest(_) => self.next.closes,
+            Place::Message | Place::Line | Place::Rest(_) | Place::Long { .. } => self.next.closes,
         };
         if self.next.owed {
             self.batches.owe(batch);
@@ -238,67 +238,6 @@ impl JsonRpc {
         if self.next.closes != NONE {
             self.batches.close(batch);
         }
-    }
-
-    /// A message beyond the limit, whose size is known before
-    #[cold]
-    fn decode_long_unit<'i>(
-        &mut self,
-        input: &'i [u8],
-        header: usize,
-        len: u64,
-        limits: &Limits,
-    ) -> Result<Decoded<'i, Self>, Fault> {
-        if len > limits.get_max_body() {
-            return Err(Fault { what: WireError::BodyTooLong, at: 0 });
-        }
-        let peek = header + len.min(PEEK) as usize;
-        let Some(unit) = input.get(header..peek) else { return Ok(Decoded::NeedMore { at_least: peek }) };
-        let text = text::skip_space(unit);
-        self.scan = Scan::default();
-        let _ = self.scan.run(text, false, self.max_depth);
-        Ok(self.decode_long(text, header, len, input, limits))
-    }
-
-    /// A message beyond the limit, of which `view` has been read: whoever waits is told, and the rest is passed over
-    #[cold]
-    fn decode_long<'i>(
-        &mut self,
-        view: &'i [u8],
-        header: usize,
-        len: u64,
-        input: &'i [u8],
-        limits: &Limits,
-    ) -> Decoded<'i, Self> {
-        let envelope = envelope::read_part(view, &self.scan);
-        let refuses = limits.get_oversize() == Oversize::Refuse;
-        if let (Envelope::Reply { sequence, notes, .. }, true) = (&envelope, refuses) {
-            // The connection passes over these bytes, and tells the call why.
-            let place = if self.framing == Framing::Lines { Place::Line } else { Place::Message };
-            self.next = Next::at(place);
-            let (sequence, body, meta) = (*sequence, Body::Streamed(len), *notes);
-            let message = Message::Reply { sequence, code: &[], body, meta };
-            return Decoded::Message { consumed: header, message };
-        }
-        let consumed = if self.framing == Framing::Lines {
-            self.pass_rest_of_line(input, len as usize)
-        } else {
-            self.next = Next::at(Place::Rest(len));
-            header
-        };
-        let message = match envelope {
-            Envelope::Reply { sequence, code, notes, .. } => {
-                Message::Reply { sequence, code, body: Body::Whole(&[]), meta: notes }
-            }
-            Envelope::Invalid { id } => {
-                let answer = self.answer_now(id, Own::TooLarge);
-                Message::Invalid { answer, body: Body::Whole(&[]) }
-            }
-            Envelope::Request { .. } | Envelope::Notification { .. } | Envelope::InvalidNotification => {
-                Message::Invalid { answer: None, body: Body::Whole(&[]) }
-            }
-        };
-        Decoded::Message { consumed, message }
     }
 
     #[cold]
@@ -312,7 +251,7 @@ impl JsonRpc {
 
     /// Decides where to go on when the line is of no use from `at` on, and how much of the input that takes
     #[cold]
-    fn pass_rest_of_line(&mut self, input: &[u8], at: usize) -> usize {
+    pub(super) fn pass_rest_of_line(&mut self, input: &[u8], at: usize) -> usize {
         let end = input.get(at..).unwrap_or_default().iter().position(|byte| *byte == b'\n');
         self.next = Next::at(if end.is_some() { Place::Message } else { Place::Line });
         end.map_or(input.len(), |end| at + end + 1)
