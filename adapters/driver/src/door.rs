@@ -48,7 +48,8 @@ impl Door {
                     let options = websocket_options(&door.hub);
                     let limits = door.hub.options.limits.clone();
                     let handshake = crate::ws::WebSocket::accept(stream, &options);
-                    if let Ok(Ok(socket)) = within::<R, _>(HANDSHAKE, handshake).await {
+                    let handshake = until_stopping(&door.hub, handshake);
+                    if let Ok(Some(Ok(socket))) = within::<R, _>(HANDSHAKE, handshake).await {
                         drop(door.hub.take_guest::<R, _>(socket, door.dialect.clone(), limits));
                     }
                     drop(guest);
@@ -61,6 +62,17 @@ impl Door {
             _ => {}
         }
     }
+}
+
+/// What `future` gives, unless the server stops before
+#[cfg(feature = "ws")]
+async fn until_stopping<F: Future>(hub: &Hub, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => hub.poll_stopping(cx).map(|()| None),
+    })
+    .await
 }
 
 /// What a WebSocket of this hub's takes

@@ -193,7 +193,7 @@ impl Hub {
     }
 
     /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) fn poll_stopping(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.stopped {

@@ -158,3 +158,24 @@ async fn a_batch_is_one_message() {
         ]
     );
 }
+
+#[tokio::test]
+#[cfg(all(feature = "ws", feature = "http"))]
+async fn a_server_that_stops_waits_for_no_handshake() {
+    use core::time::Duration;
+
+    use tokio::net::TcpStream;
+
+    for address in ["jsonrpc+ws://127.0.0.1:0", "jsonrpc+http://127.0.0.1:0"] {
+        let server = server().listen(address).await.unwrap();
+        let silent = TcpStream::connect(server.local_address().unwrap().to_string()).await.unwrap();
+        let half = TcpStream::connect(server.local_address().unwrap().to_string()).await.unwrap();
+        half.writable().await.unwrap();
+        half.try_write(b"GET / HTTP/1.1\r\n").unwrap();
+        let client = Client::new().connect(server.address()).await.unwrap();
+        client.call("echo", "[1]").await.unwrap();
+        let stopped = server.shutdown(Duration::from_secs(5));
+        tokio::time::timeout(Duration::from_secs(4), stopped).await.expect(address);
+        drop((silent, half));
+    }
+}

@@ -238,6 +238,10 @@ impl Phase {
         self.number() % STEP == UPGRADED
     }
 
+    pub(super) fn is_between_requests(&self) -> bool {
+        matches!(self.number() % STEP, HEAD | IDLE)
+    }
+
     /// The phase and how many came before, as a number
     pub(super) fn number(&self) -> u32 {
         self.0.load(Ordering::Relaxed)

@@ -98,6 +98,10 @@ async fn requests<R: Runtime, T: Transport>(stream: Prefixed<T>, host: Arc<dyn H
             Pin::new(&mut connection).graceful_shutdown();
         }
         for _ in 0..AT_A_TIME {
+            if is_closing && shared.phase.is_between_requests() {
+                // Half a head is no request yet, and may never become one.
+                return Poll::Ready(Ok(()));
+            }
             let before = shared.phase.number();
             let polled = Pin::new(&mut connection).poll(cx);
             // A read that waits has the time of the phase it began in; hyper begins no other just for that.
