@@ -1,5 +1,7 @@
 //! `flyrpc demo`: servers and clients on loopback, and all that they can say to each other
 
+mod json;
+
 use core::time::Duration;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
@@ -30,6 +32,8 @@ pub(crate) async fn run() -> Result<ExitCode, Failure> {
     section::<OnSmol, OnTokio>(&mut show, "a tokio client calls a smol server").await?;
     section::<Threads, OnSmol>(&mut show, "a smol client calls a blocking server").await?;
     section::<OnTokio, Threads>(&mut show, "a blocking client calls a tokio server").await?;
+
+    json::section(&mut show).await?;
 
     let Show { passed, failed, .. } = show;
     say(format_args!("{passed} of {} steps as expected", passed + failed));

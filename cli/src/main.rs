@@ -44,7 +44,8 @@ Exit codes: 0 done   1 the peer answered with an error, or input was bad   2 wro
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run servers and clients in one process, on tokio, smol and threads, and show what they say to each other
+    /// Run servers and clients in one process, on tokio, smol and threads, in FlyRPC and JSON-RPC, and show what they say
+    /// to each other
     Demo,
     /// Answer requests, and show them as they come
     Serve(serve::Options),

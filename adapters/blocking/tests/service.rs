@@ -77,9 +77,13 @@ impl Names for Ada {
 }
 
 fn serve() -> (ServerHandle, mpsc::Receiver<String>) {
+    serve_at("127.0.0.1:0")
+}
+
+fn serve_at(address: &str) -> (ServerHandle, mpsc::Receiver<String>) {
     let (notes, heard) = mpsc::channel();
     let router = Router::new().register(TextServer::new(Plain(notes))).unwrap();
-    (Server::new().router(router).listen("127.0.0.1:0").unwrap(), heard)
+    (Server::new().router(router).listen(address).unwrap(), heard)
 }
 
 #[test]
@@ -93,6 +97,19 @@ fn a_typed_client_blocks_until_it_has_the_result() {
     assert_eq!(text.repeat("ab".to_owned(), Some(3)), Ok("ababab".to_owned()));
     assert_eq!(text.repeat("ab".to_owned(), None), Ok("abab".to_owned()));
     assert_eq!(text.repeat("ab".to_owned(), Some(11)), Err(Error::Remote(RemoteError::new("TOO_LONG"))));
+    text.note("heard".to_owned()).unwrap();
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)).as_deref(), Ok("heard"));
+}
+
+#[test]
+fn the_same_client_speaks_json_rpc() {
+    let (server, heard) = serve_at("jsonrpc+tcp://127.0.0.1:0");
+    let client = Client::new().connect(server.address()).unwrap();
+    let text = TextClient::new(client.peer());
+    assert_eq!(text.find("a b c", "c"), Ok(Found::Word { at: 4 }));
+    assert_eq!(text.repeat("ab".to_owned(), None), Ok("abab".to_owned()));
+    let Err(Error::Remote(error)) = text.repeat("ab".to_owned(), Some(11)) else { panic!("too long") };
+    assert_eq!((error.code.as_str(), error.number), ("TOO_LONG", Some(-32001)));
     text.note("heard".to_owned()).unwrap();
     assert_eq!(heard.recv_timeout(Duration::from_secs(10)).as_deref(), Ok("heard"));
 }

@@ -22,6 +22,8 @@ pub(super) struct Decoder<'a> {
     pub(super) json: bool,
     pub(super) with_payload: bool,
     offset: u64,
+    /// Bytes that came from the source
+    len: u64,
     counts: Counts,
 }
 
@@ -56,7 +58,7 @@ struct Row<'a> {
 impl<'a> Decoder<'a> {
     pub(super) fn new(source: Box<dyn Read>, out: Box<dyn Write>, bar: &'a ProgressBar) -> Self {
         let counts = Counts::default();
-        Self { source, out, bar, json: false, with_payload: false, offset: 0, counts }
+        Self { source, out, bar, json: false, with_payload: false, offset: 0, len: 0, counts }
     }
 
     /// Shows all that there is; gives how many messages were of no use
@@ -97,7 +99,10 @@ impl<'a> Decoder<'a> {
                     buf.grow(need, CHUNK);
                     let read = self.source.read(buf.space())?;
                     buf.filled(read);
-                    self.bar.inc(read as u64);
+                    if !at_end {
+                        self.bar.inc(read as u64);
+                        self.len += read as u64;
+                    }
                     match (read, buf.data().len() as u64) {
                         (0, 0) => return Ok(()),
                         // The end is the end of the last line.
@@ -176,7 +181,8 @@ impl<'a> Decoder<'a> {
         let mut text = format!(
             "{} in {}: {}, {}, {}, {}",
             count(all, "message"),
-            bytes(self.offset),
+            // The line end that was put behind it is not counted.
+            bytes(self.offset.min(self.len)),
             count(*requests, "request"),
             count(*notifications, "notification"),
             count(*responses, "response"),
