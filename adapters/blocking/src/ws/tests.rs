@@ -12,11 +12,9 @@ const SOON: Duration = Duration::from_secs(20);
 fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    for stream in [&theirs] {
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
-    }
+    theirs.set_nodelay(true).unwrap();
+    theirs.set_read_timeout(Some(SOON)).unwrap();
+    theirs.set_write_timeout(Some(SOON)).unwrap();
     (listener.accept().unwrap().0, theirs)
 }
 
@@ -153,16 +151,13 @@ fn p16_a_write_that_times_out_goes_on_where_it_stopped_and_the_reader_is_never_h
         assert_eq!(reader.join().unwrap(), unit(b"read"));
         let mut came = 0;
         loop {
-            match theirs.read().unwrap() {
-                Message::Text(text) => {
-                    assert_eq!(text.as_str(), message);
-                    came += 1;
-                }
-                other => {
-                    assert_eq!(other, Message::Pong(b"there?".to_vec().into()));
-                    break;
-                }
-            }
+            let message_or_pong = theirs.read().unwrap();
+            let Message::Text(text) = message_or_pong else {
+                assert_eq!(message_or_pong, Message::Pong(b"there?".to_vec().into()));
+                break;
+            };
+            assert_eq!(text.as_str(), message);
+            came += 1;
         }
         // All that was taken has come, and the rest comes when it is offered again.
         ours.set_write_timeout(Some(SOON)).unwrap();
