@@ -46,7 +46,7 @@ mod whole {
         crate::run(test, Wire::WIDE);
     }
 
-    crate::suite::suite!(Hand, run);
+    crate::suite::suite!(Hand, run, large);
     crate::dialect::dialect!(Hand, run);
 }
 

@@ -37,5 +37,5 @@ fn run(test: impl Future<Output = ()>) {
     }));
 }
 
-suite::suite!(Smol, run);
+suite::suite!(Smol, run, large);
 dialect::dialect!(Smol, run);

@@ -35,5 +35,5 @@ fn run(test: impl Future<Output = ()>) {
     runtime.block_on(async { tokio::time::timeout(HANGS, test).await.expect("it hangs") });
 }
 
-suite::suite!(Tokio, run);
+suite::suite!(Tokio, run, large);
 dialect::dialect!(Tokio, run);

@@ -127,7 +127,8 @@ impl HttpOptions {
 }
 
 impl<R: Runtime> HttpClient<R> {
-    /// Posts to `path` of the server at `address`, which it calls `authority`: `host:port`, as `Host` has it
+    /// Posts to `path` of the server at `address`, which it calls `authority`: `host:port`, as `Host` has it, and `localhost` whatever it
+    /// says if that is a Unix socket
     ///
     /// Connects when there is something to post.
     ///
@@ -135,6 +136,8 @@ impl<R: Runtime> HttpClient<R> {
     /// [`ErrorKind::InvalidInput`] if the authority or the path is none.
     pub fn new(address: Address, authority: &str, path: &str, options: HttpOptions) -> io::Result<Self> {
         let invalid = |what| io::Error::new(ErrorKind::InvalidInput, what);
+        // The path of a Unix socket is no host; the server there is as near as can be.
+        let authority = if matches!(address, Address::Unix(_)) { "localhost" } else { authority };
         let host = HeaderValue::try_from(authority).map_err(|_| invalid("this is no host"))?;
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let path = PathAndQuery::try_from(path).map_err(|_| invalid("this is no path"))?;

@@ -206,14 +206,18 @@ impl<T: Transport> Raw<T> {
         Self { stream, buf: BytesMut::new() }
     }
 
-    /// Writes all of it, and takes what comes meanwhile: the other end may not read on before
     pub async fn send(&mut self, data: impl AsRef<[u8]>) {
+        self.try_send(data).await.unwrap();
+    }
+
+    /// Writes all of it, and takes what comes meanwhile: the other end may not read on before
+    pub async fn try_send(&mut self, data: impl AsRef<[u8]>) -> io::Result<()> {
         let mut data = data.as_ref();
         while !data.is_empty() {
             let n = poll_fn(|cx| {
                 loop {
                     if let Poll::Ready(written) = self.stream.poll_write(cx, &[IoSlice::new(data)]) {
-                        return Poll::Ready(written.unwrap());
+                        return Poll::Ready(written);
                     }
                     self.buf.reserve(4096);
                     if !matches!(self.stream.poll_read(cx, &mut self.buf), Poll::Ready(Ok(n)) if n > 0) {
@@ -221,9 +225,10 @@ impl<T: Transport> Raw<T> {
                     }
                 }
             })
-            .await;
+            .await?;
             data = &data[n..];
         }
+        Ok(())
     }
 
     async fn read(&mut self) -> io::Result<usize> {

@@ -29,6 +29,7 @@ macro_rules! suite {
             a_client_that_asks_first_is_told_to_go_on
             a_client_that_leaves_ends_its_exchange
             nothing_for_too_long_is_the_end_p17
+            a_head_without_an_end_is_refused_p17
             stopping_lets_the_exchange_end_p15
             connect_becomes_a_stream
             connect_elsewhere_is_404
@@ -46,6 +47,11 @@ macro_rules! suite {
             dropping_the_client_ends_its_exchanges
             responses_are_not_posted
         }
+    };
+    // Too much to go byte by byte
+    ($runtime:ty, $run:path, large) => {
+        crate::suite::suite!($runtime, $run);
+        crate::suite::suite! { @ $runtime, $run => answers_that_nobody_reads_cost_bounded_memory_p16 }
     };
     (@ $runtime:ty, $run:path => $($name:ident)*) => {
         $(
@@ -289,6 +295,23 @@ pub async fn nothing_for_too_long_is_the_end_p17<R: Runtime>() {
     assert_eq!(host.seen().len(), 1);
 }
 
+pub async fn a_head_without_an_end_is_refused_p17<R: Runtime>() {
+    let host = Stub::<R>::new();
+    let address = start(&host, Options::new()).await;
+    for (beginning, status) in [
+        ("POST / HTTP/1.1\r\nHost: h\r\nX: ", Some("HTTP/1.1 431 Request Header Fields Too Large")),
+        ("CONNECT /_goRPC_ HTTP/1.0\nX: ", None),
+        ("{\"jsonrpc\":\"2.0\",\"method\":\"", Some("HTTP/1.1 400 Bad Request")),
+    ] {
+        let mut client = connect::<R>(&address).await;
+        // The server may have ended it before all of this is written.
+        let _ = client.try_send(format!("{beginning}{}", "x".repeat(100 << 10))).await;
+        let reply = client.try_message().await.map(|reply| reply.status);
+        assert_eq!(reply.as_deref(), status, "{beginning}");
+        assert!(client.is_at_end().await);
+    }
+}
+
 pub async fn stopping_lets_the_exchange_end_p15<R: Runtime>() {
     let host = Stub::<R>::new();
     let address = start(&host, Options::new()).await;
@@ -373,7 +396,8 @@ async fn read(client: &mut impl Transport) -> Option<String> {
             missing = 4 + usize::try_from(u32::from_be_bytes(buf[..4].try_into().unwrap())).unwrap();
         }
         // Room for just what is missing, and sometimes less: it comes in pieces then.
-        let mut piece = BytesMut::with_capacity((missing - buf.len()).min(50));
+        let mut piece =
+            BytesMut::with_capacity((missing - buf.len()).min(if missing < 1000 { 50 } else { 64 << 10 }));
         if poll_fn(|cx| client.poll_read(cx, &mut piece)).await.unwrap() == 0 {
             assert!(buf.is_empty());
             return None;
@@ -659,4 +683,43 @@ pub async fn responses_are_not_posted<R: Runtime>() {
     write(&mut client, &call(1, "m")).await;
     let mut server = accept(&mut listener).await;
     assert_eq!(server.message().await.body, call(1, "m"));
+}
+
+pub async fn answers_that_nobody_reads_cost_bounded_memory_p16<R: Runtime>() {
+    const LONG: usize = 3 << 20;
+    const CALLS: u32 = 6;
+    let (mut listener, mut client) = pair::<R>(HttpOptions::new().max_message(LONG + 100)).await;
+    let mut servers = Vec::new();
+    for id in 0..CALLS {
+        write(&mut client, &call(id, "m")).await;
+        let mut server = accept(&mut listener).await;
+        server.message().await;
+        servers.push((id, server));
+    }
+    let long = "x".repeat(LONG);
+    for (id, mut server) in servers {
+        let answer = ok(&result(id).replace(&format!("p{id}"), &long));
+        R::spawn(Box::pin(async move { server.send(answer).await }));
+    }
+    // What is received, and waits: the bound, one answer that was let past it, and what each connection has read ahead
+    let bound = 4 << 20;
+    let mut held = 0;
+    let mut turns_left = 20;
+    for turn in 0.. {
+        assert!(turn < 1000, "only {held} came");
+        if turns_left == 0 {
+            break;
+        }
+        crate::pause().await;
+        let state = format!("{client:?}");
+        held = state.split("held: ").nth(1).unwrap().split([',', ' ']).next().unwrap().parse().unwrap();
+        turns_left -= i32::from(held >= bound);
+    }
+    assert!(held < bound + LONG + (1 << 20), "{held}");
+    let mut lengths = 0;
+    for _ in 0..CALLS {
+        lengths += read(&mut client).await.unwrap().len();
+    }
+    assert_eq!(lengths, CALLS as usize * (result(0).len() - 2 + LONG));
+    assert!(format!("{client:?}").contains("held: 0"));
 }

@@ -55,7 +55,7 @@ struct State {
 
 /// Most bytes of units that wait for a connection, beside the one that passes it
 const MAX_WAITING_BYTES: usize = 4 << 20;
-/// Bytes of answers that are received and wait to be read; past it only one connection at a time receives
+/// Bytes of answers, whole or in part, past which none is received before others are read, except one when there is none to read
 const MAX_HELD: usize = 4 << 20;
 
 impl Pool {
@@ -237,7 +237,11 @@ impl Seat {
     /// May more of the answer be received?
     pub(super) fn poll_may_receive(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.pool.lock();
-        if state.held < MAX_HELD || *state.exempt.get_or_insert(self.id) == self.id {
+        // With nothing to be read, all that is held are parts of answers: one has to get on.
+        if state.answers.is_empty() && state.exempt.is_none() && state.held >= MAX_HELD {
+            state.exempt = Some(self.id);
+        }
+        if state.held < MAX_HELD || state.exempt == Some(self.id) {
             return Poll::Ready(());
         }
         state.receivers.push(cx.waker().clone());
@@ -310,6 +314,7 @@ impl core::fmt::Debug for Pool {
             .field("workers", &state.workers)
             .field("waiting", &state.waiting.len())
             .field("under_way", &state.under_way)
+            .field("held", &state.held)
             .finish_non_exhaustive()
     }
 }
