@@ -69,11 +69,13 @@ impl RecvBuf<alloc::vec::Vec<u8>> {
     /// [`What::NeedMore`](crate::What::NeedMore) asks for
     ///
     /// It grows with what has really come, never with what a header announces (P17): by one step to `least` bytes, or to
-    /// twice what it was.
+    /// twice what it was. A total of one byte more than there is says that the end is not known: it grows to twice then, too.
     pub fn grow(&mut self, total: usize, least: usize) {
         if self.space().is_empty() {
             let capacity = self.capacity();
-            self.reserve(total.min(capacity.saturating_mul(2)).max(capacity + 1).max(least));
+            let twice = capacity.saturating_mul(2).max(1);
+            let is_known = total > capacity + 1;
+            self.reserve(if is_known { total.min(twice) } else { twice }.max(least));
         }
     }
 
@@ -94,5 +96,34 @@ impl RecvBuf<alloc::vec::Vec<u8>> {
             self.memory.truncate(capacity);
             self.memory.shrink_to(capacity);
         }
+    }
+}
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use super::RecvBuf;
+
+    #[test]
+    fn what_has_no_known_end_is_read_in_few_steps() {
+        let mut buf = RecvBuf::new(alloc::vec![0; 4096]);
+        let mut reads = 0;
+        while buf.data().len() < 4 << 20 {
+            buf.grow(buf.data().len() + 1, 65_536);
+            let n = buf.space().len();
+            buf.filled(n);
+            reads += 1;
+        }
+        assert!(reads < 20, "{reads} reads");
+    }
+
+    #[test]
+    fn an_announced_length_is_believed_twice_what_has_come() {
+        let mut buf = RecvBuf::new(alloc::vec![0; 1024]);
+        buf.filled(1024);
+        buf.grow(1 << 30, 0);
+        assert_eq!(buf.capacity(), 2048);
+        buf.filled(1024);
+        buf.grow(2100, 0);
+        assert_eq!(buf.capacity(), 2100);
     }
 }
