@@ -22,6 +22,7 @@ use core::time::Duration;
 
 pub use client::{HttpClient, HttpOptions};
 pub use connect::connect_handshake;
+pub(crate) use exchange::Answer;
 pub use exchange::{Departure, Exchange};
 pub use io::Prefixed;
 pub use server::serve;

@@ -161,6 +161,11 @@ impl<R: Runtime> Future for Acceptor<R> {
 impl<R: Runtime> Unpin for Acceptor<R> {}
 
 impl<R> ServerHandle<R> {
+    #[cfg(feature = "http")]
+    pub(crate) const fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
     /// Where it listens; `None` after [`Server::start`]
     #[must_use]
     pub fn local_address(&self) -> Option<&Address> {

@@ -179,3 +179,25 @@ async fn a_server_that_stops_waits_for_no_handshake() {
         drop((silent, half));
     }
 }
+
+#[tokio::test]
+#[cfg(feature = "http")]
+async fn one_request_is_served_by_itself() {
+    let server = server().handle("slow", core::future::pending::<()>).start();
+    let serve = |text: &'static str| server.serve_request(text);
+    let answer = serve(r#"{"jsonrpc":"2.0","method":"echo","params":[7],"id":1}"#).await.unwrap();
+    assert_eq!(answer, r#"{"jsonrpc":"2.0","id":1,"result":[7]}"#);
+    assert_eq!(serve(r#"{"jsonrpc":"2.0","method":"echo"}"#).await, None);
+    let answer = serve("nonsense").await.unwrap();
+    assert_eq!(answer, r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}}"#);
+    let answer = serve(r#"[{"jsonrpc":"2.0","method":"echo","params":[7],"id":1}]"#).await.unwrap();
+    assert_eq!(answer, r#"[{"jsonrpc":"2.0","id":1,"result":[7]}]"#);
+    let slow = serve(r#"{"jsonrpc":"2.0","method":"slow","id":1}"#);
+    assert!(tokio::time::timeout(core::time::Duration::from_millis(50), slow).await.is_err());
+    let gone = async {
+        while server.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(core::time::Duration::from_secs(5), gone).await.expect("who gave up is still served");
+}

@@ -1,19 +1,20 @@
 //! HTTP connections: each exchange is a connection to the driver, which ends with its answer
 
+use core::marker::PhantomData;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use flyrpc_core::jsonrpc::Framing;
 
 use super::{Door, max_message};
 use crate::dialect::AnyDialect;
-use crate::http::{Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve};
+use crate::http::{Answer, Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve};
 use crate::hub::{Guest, Hub};
 use crate::runtime::{Runtime, Transport};
-use crate::{Carrier, Endpoint, Peer};
+use crate::{Carrier, Endpoint, Peer, ServerHandle};
 
 /// How long the handlers of an exchange may take: until its client goes away, or `handler_timeout`
 const EXCHANGE: Duration = Duration::from_secs(24 * 3600);
@@ -37,14 +38,7 @@ struct Visit<R> {
 
 impl<R: Runtime, T: Transport> Host<T> for Visit<R> {
     fn exchange(&self, exchange: Exchange) -> bool {
-        let hub = &self.door.hub;
-        let departure = exchange.departure();
-        // Calls of ours can't be answered here, so this is only for its handlers.
-        let limits = hub.options.limits.clone().call_timeout(EXCHANGE);
-        let dialect = hub.options.json_in(Framing::Units);
-        let Some(peer) = hub.take_guest::<R, _>(exchange, dialect, limits) else { return false };
-        departure.then(move || peer.close());
-        true
+        take::<R>(&self.door.hub, exchange)
     }
 
     fn connected(&self, stream: Prefixed<T>) {
@@ -60,6 +54,49 @@ impl<R: Runtime, T: Transport> Host<T> for Visit<R> {
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.door.hub.poll_stopping(cx)
     }
+}
+
+impl<R: Runtime> ServerHandle<R> {
+    /// Answers one JSON-RPC text, a message or a batch, as if it had come by HTTP POST; `None` when nothing is owed
+    ///
+    /// For texts that come over transports of the application's own: net/rpc's `ServeRequest`. Handlers can't call back. Dropping
+    /// the future is the caller going away: handlers are dropped where they wait.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use flyrpc_driver::{Server, runtime::Runtime};
+    ///
+    /// async fn once<R: Runtime>() {
+    ///     let server = Server::<R>::new().handle("echo", |params: Bytes| params).start();
+    ///     let answer = server.serve_request(r#"{"jsonrpc":"2.0","method":"echo","params":[7],"id":1}"#).await;
+    ///     assert_eq!(answer.unwrap(), r#"{"jsonrpc":"2.0","id":1,"result":[7]}"#);
+    /// }
+    /// ```
+    pub async fn serve_request(&self, text: impl AsRef<[u8]>) -> Option<Bytes> {
+        let text = text.as_ref();
+        let len = u32::try_from(text.len()).ok()?;
+        let unit = Bytes::from([&len.to_be_bytes(), text].concat());
+        let (exchange, answering) = Exchange::new(unit, "request".to_owned());
+        let _guest = self.hub().greet()?;
+        if !take::<R>(self.hub(), exchange) {
+            return None;
+        }
+        match answering.await {
+            Answer::Message(answer) => Some(answer),
+            Answer::Nothing | Answer::Dropped => None,
+        }
+    }
+}
+
+/// Takes an exchange as a connection, which ends with its answer
+fn take<R: Runtime>(hub: &Arc<Hub>, exchange: Exchange) -> bool {
+    let departure = exchange.departure();
+    // Calls of ours can't be answered here, so this is only for its handlers.
+    let limits = hub.options.limits.clone().call_timeout(EXCHANGE);
+    let dialect = hub.options.json_in(Framing::Units);
+    let Some(peer) = hub.take_guest::<R, _>(exchange, dialect, limits) else { return false };
+    departure.then(move || peer.close());
+    true
 }
 
 impl<R: Runtime> Visit<R> {

@@ -37,7 +37,7 @@ pub struct Departure {
 }
 
 /// What becomes of an exchange, as the HTTP connection sees it
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// This unit's message
     Message(Bytes),
     /// Nothing is owed
@@ -47,7 +47,7 @@ pub(super) enum Answer {
 }
 
 /// The HTTP connection's side: ready with the answer; dropping it before is the client going away
-pub(super) struct Answering {
+pub(crate) struct Answering {
     shared: Arc<Shared>,
 }
 
@@ -74,7 +74,7 @@ enum Stage {
 
 impl Exchange {
     /// An exchange for this unit, its length included
-    pub(super) fn new(unit: Bytes, remote: String) -> (Self, Answering) {
+    pub(crate) fn new(unit: Bytes, remote: String) -> (Self, Answering) {
         let shared = Arc::new(Shared::default());
         let exchange = Self { shared: Arc::clone(&shared), unit, written: Units::default(), remote };
         (exchange, Answering { shared })
