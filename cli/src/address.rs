@@ -9,27 +9,26 @@ use crate::report::Failure;
 /// For `--help`
 pub(crate) const ADDRESSES: &str = "\
 Addresses:
-  127.0.0.1:7000                      FlyRPC; also tcp://host:port, unix:/path/to/socket, stdio:COMMAND
-  jsonrpc+tcp://127.0.0.1:7000        JSON-RPC 2.0, a message a line, or with --framing content-length
-  jsonrpc+unix:/path/to/socket        the same over a Unix socket
+  127.0.0.1:7000                      FlyRPC; also tcp://host:port, unix:/path
+  jsonrpc+tcp://127.0.0.1:7000        JSON-RPC 2.0; see --framing
+  jsonrpc+unix:/path/to/socket        over a Unix socket
   jsonrpc+ws://127.0.0.1:8080/path    over WebSocket
   jsonrpc+http://127.0.0.1:8080/path  over HTTP POST
-  jsonrpc+connect://127.0.0.1:1234    behind the HTTP CONNECT of Go's net/rpc
-  jsonrpc+stdio:COMMAND ARGUMENT...   a program that is started; without a command, for `serve`, its own
-                                      standard input and output";
+  jsonrpc+connect://127.0.0.1:1234    behind the CONNECT of Go's net/rpc
+  jsonrpc+stdio:COMMAND ARGUMENT...   with a program that is started
+  jsonrpc+stdio:                      for `serve`: its own standard input and output";
 
 /// What may be said about JSON-RPC
 #[derive(Args)]
-#[command(next_help_heading = "JSON-RPC")]
 pub(crate) struct JsonOptions {
     /// How messages follow each other where nothing else keeps them apart
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, help_heading = "JSON-RPC")]
     framing: Option<FramingOption>,
     /// Take messages of version 1.0 too, as Go's net/rpc/jsonrpc sends them
-    #[arg(long)]
+    #[arg(long, help_heading = "JSON-RPC")]
     lenient: bool,
     /// Take requests back with `$/cancelRequest`, both ways, as language servers do
-    #[arg(long)]
+    #[arg(long, help_heading = "JSON-RPC")]
     cancel: bool,
 }
 

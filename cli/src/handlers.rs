@@ -23,23 +23,24 @@ use crate::side::{Kind, Side};
 
 /// For `--help`; the handlers themselves are in [`router`]
 pub(crate) const HELP: &str = "\
-Handlers (FlyRPC's payloads are text; JSON-RPC's parameters are an array of it, such as [\"text\"] or [250]):
-  echo    the payload as it came
-  upper   text in upper case
-  sleep   waits for so many milliseconds; ends when it is cancelled
-  greet   calls `name` at its caller and answers \"hello, NAME\"
-  note    nothing; the notes are counted
-  count   how many notes came; with payload `order` also how many numbered notes of the connection
-          did not follow one another
-  fail    the error NO_SUCH_LAMP (JSON-RPC: with the code 7), with the payload as its details
-  big     so many bytes
-  stats   what was handled, as JSON
-  subscribe_ticks    numbers from 0, a hundred a second, as notifications `ticks` with {\"subscription\":ID,\"result\":N};
-                     answered with the subscription's id
-  unsubscribe_ticks  ends the subscription of this id
-  Arith.Multiply  the product of {\"A\":7,\"B\":8}
-  Arith.Divide    quotient and rest of {\"A\":7,\"B\":2}, or the error \"divide by zero\"
-  Arith.Sum       the sum of [1,2,3]";
+Handlers, with JSON-RPC's parameters behind them; FlyRPC's payloads are the same as text:
+  echo  [..]         the payload as it came
+  upper [TEXT]       text in upper case
+  sleep [N]          waits for so many milliseconds; ends when it is cancelled
+  greet              calls `name` at its caller and answers \"hello, NAME\"
+  note  [..]         nothing; the notes are counted
+  count              how many notes came; with `order` also how many numbered
+                     notes of the connection did not follow one another
+  fail  [..]         the error NO_SUCH_LAMP, in JSON-RPC with the code 7, with
+                     the payload as its details
+  big   [N]          so many bytes
+  stats              what was handled, as JSON
+  subscribe_ticks    a subscription's id, and then a hundred notifications a
+                     second: `ticks` {\"subscription\":ID,\"result\":N}
+  unsubscribe_ticks [ID]   ends the subscription
+  Arith.Multiply {\"A\":7,\"B\":8}   the product
+  Arith.Divide   {\"A\":7,\"B\":2}   {\"Quo\":3,\"Rem\":1}; \"divide by zero\" is an error
+  Arith.Sum [1,2,3]            the sum";
 
 /// The handlers, each request with its line in the log
 pub(crate) fn router<K: Kind>(log: &Arc<Log>) -> Router<K::Peer> {
@@ -145,15 +146,20 @@ impl<P: Side> Handlers<P> {
     }
 }
 
+fn is_json<P: Caller>(context: &Context<P>) -> bool {
+    context.protocol() == Protocol::JsonRpc
+}
+
 /// The parameter in JSON-RPC, whose parameters may be an array of it; the payload as text in FlyRPC
 fn parameter<P: Caller, T: DeserializeOwned>(
     request: &Request<P>,
     from_text: impl FnOnce(&str) -> Option<T>,
     what: &str,
 ) -> Result<T, RemoteError> {
-    let found = match request.context().protocol() {
-        Protocol::JsonRpc => request.decode::<Json<T>>().ok().map(|Json(value)| value),
-        _ => request.text().ok().and_then(from_text),
+    let found = if is_json(request.context()) {
+        request.decode::<Json<T>>().ok().map(|Json(value)| value)
+    } else {
+        request.text().ok().and_then(from_text)
     };
     found.ok_or_else(|| RemoteError::new(codes::BAD_PAYLOAD).details(what))
 }
@@ -168,10 +174,7 @@ fn number_of<P: Caller>(request: &Request<P>, what: &str) -> Result<u64, RemoteE
 
 /// A text as the protocol has it
 pub(crate) fn text<P: Caller>(context: &Context<P>, text: &str) -> Bytes {
-    match context.protocol() {
-        Protocol::JsonRpc => json(&text),
-        _ => Bytes::copy_from_slice(text.as_bytes()),
-    }
+    if is_json(context) { json(&text) } else { Bytes::copy_from_slice(text.as_bytes()) }
 }
 
 fn json(value: &impl Serialize) -> Bytes {
@@ -181,10 +184,7 @@ fn json(value: &impl Serialize) -> Bytes {
 
 fn no_such_lamp<P: Caller>(request: &Request<P>) -> RemoteError {
     let error = RemoteError::new("NO_SUCH_LAMP").details(request.payload().to_vec());
-    match request.context().protocol() {
-        Protocol::JsonRpc => error.number(7),
-        _ => error,
-    }
+    if is_json(request.context()) { error.number(7) } else { error }
 }
 
 fn note<P: Caller>(log: &Log, request: &Request<P>) -> Bytes {
@@ -199,9 +199,9 @@ fn count<P: Caller>(log: &Log, request: &Request<P>) -> Bytes {
     let (notes, context) = (log.notes(), request.context());
     let with_order = text_of(request).is_ok_and(|text| text == "order");
     let misplaced = || numbered(context.session()).misplaced();
-    match (context.protocol(), with_order) {
-        (Protocol::JsonRpc, true) => json(&[notes, misplaced()]),
-        (_, true) => format!("{notes} {}", misplaced()).into(),
+    match (is_json(context), with_order) {
+        (true, true) => json(&[notes, misplaced()]),
+        (false, true) => format!("{notes} {}", misplaced()).into(),
         (_, false) => notes.to_string().into(),
     }
 }
@@ -212,18 +212,17 @@ fn big<P: Caller>(log: &Log, request: &Request<P>) -> Outcome {
         return Err(RemoteError::new(codes::TOO_LARGE));
     }
     let letters = (b'a'..=b'z').cycle().take(len as usize);
-    Ok(match request.context().protocol() {
-        Protocol::JsonRpc => [b'"'].into_iter().chain(letters).chain([b'"']).collect(),
-        _ => letters.collect(),
-    })
+    let quote = is_json(request.context()).then_some(b'"');
+    Ok(quote.into_iter().chain(letters).chain(quote).collect())
 }
 
 async fn greet<P: Side>(request: &Request<P>) -> Outcome {
     // The server calls its client while it handles the client's call.
     let name = request.peer().call("name", b"", GREET_TIME).await?;
-    let name = match request.context().protocol() {
-        Protocol::JsonRpc => Json::<String>::decode(&name)?.0,
-        _ => String::from_utf8_lossy(&name).into_owned(),
+    let name = if is_json(request.context()) {
+        Json::<String>::decode(&name)?.0
+    } else {
+        String::from_utf8_lossy(&name).into_owned()
     };
     Ok(text(request.context(), &format!("hello, {name}")))
 }
@@ -233,10 +232,7 @@ const GREET_TIME: Duration = Duration::from_secs(10);
 async fn sleep<K: Kind>(request: &Request<K::Peer>) -> Outcome {
     let millis = number_of(request, "the payload is a number of milliseconds, as text")?;
     K::sleep(request.context(), Duration::from_millis(millis).min(MAX_TIME)).await?;
-    Ok(match request.context().protocol() {
-        Protocol::JsonRpc => Bytes::new(),
-        _ => format!("slept {millis} ms").into(),
-    })
+    Ok(if is_json(request.context()) { Bytes::new() } else { format!("slept {millis} ms").into() })
 }
 
 /// A connection's numbered notes: the last number, and how many did not follow the one before

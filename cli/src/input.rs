@@ -17,7 +17,7 @@ use crate::report::Failure;
 #[group(multiple = false)]
 pub(crate) struct Payload {
     /// The payload, as text; in JSON-RPC the parameters, an array or an object, or @FILE or - for standard input
-    #[arg(value_name = "PAYLOAD", allow_hyphen_values = true)]
+    #[arg(value_name = "PAYLOAD")]
     text: Option<String>,
     /// The payload, as JSON: checked, and sent without white space
     #[arg(long, value_name = "JSON")]
@@ -36,18 +36,24 @@ pub(crate) struct Payload {
 impl Payload {
     /// What is to be sent, in this protocol
     pub(crate) fn read(&self, protocol: Protocol) -> Result<Vec<u8>, Failure> {
-        match protocol {
-            Protocol::JsonRpc => parameters(&self.read_json()?),
-            _ => self.read_bytes(),
+        if protocol != Protocol::JsonRpc {
+            return self.read_bytes();
         }
+        let (given, is_shown) = self.read_json()?;
+        parameters(&given, is_shown)
     }
 
-    /// No JSON begins with an at sign, or is a lone minus
-    fn read_json(&self) -> Result<Vec<u8>, Failure> {
+    /// The parameters, and may an error show them? They were on the command line then
+    ///
+    /// No JSON begins with an at sign, or is a lone minus.
+    fn read_json(&self) -> Result<(Vec<u8>, bool), Failure> {
         match self.text.as_deref() {
-            Some("-") => read_stdin(),
-            Some(text) if text.starts_with('@') => read_file(Path::new(text.trim_start_matches('@'))),
-            _ => self.read_bytes(),
+            Some("-") => Ok((read_stdin()?, false)),
+            Some(text) => match text.strip_prefix('@') {
+                Some(path) => Ok((read_file(Path::new(path))?, false)),
+                None => Ok((text.as_bytes().to_vec(), true)),
+            },
+            None => Ok((self.read_bytes()?, false)),
         }
     }
 
@@ -93,17 +99,19 @@ fn read_stdin() -> Result<Vec<u8>, Failure> {
 }
 
 /// JSON-RPC's parameters without white space, or what is wrong with them and how they are written
-fn parameters(given: &[u8]) -> Result<Vec<u8>, Failure> {
+fn parameters(given: &[u8], is_shown: bool) -> Result<Vec<u8>, Failure> {
     let text = core::str::from_utf8(given)
         .map_err(|_| Failure::new("the parameters are not JSON: not even UTF-8"))?
         .trim();
     let is_list = text.starts_with(['[', '{']);
+    let shown =
+        |json: String| if is_shown && json.len() <= 60 && !json.contains('\'') { json } else { "…".into() };
     match reformat(text, false) {
         Ok(json) if is_list => Ok(json.into_bytes()),
         _ if text.is_empty() => Ok(Vec::new()),
         Ok(json) => Err(Failure::new(format!(
             "parameters are an array or an object, and this is neither: write it as '[{}]'",
-            preview_text(&json)
+            shown(json)
         ))),
         Err(error) if is_list => Err(Failure::new(format!(
             "the parameters are not JSON: {error}; put single quotes around them, or the shell takes the double quotes \
@@ -111,13 +119,9 @@ fn parameters(given: &[u8]) -> Result<Vec<u8>, Failure> {
         ))),
         Err(_) => Err(Failure::new(format!(
             "the parameters are not JSON: text is written as '[{}]', single quotes and all",
-            preview_text(&serde_json::Value::from(text).to_string())
+            shown(serde_json::Value::from(text).to_string())
         ))),
     }
-}
-
-fn preview_text(json: &str) -> &str {
-    if json.len() > 60 { "…" } else { json }
 }
 
 /// JSON with other white space and nothing else changed: numbers, order and doubled members stay as they were written
@@ -225,7 +229,7 @@ mod tests {
 
     #[test]
     fn parameters_are_arrays_and_objects() {
-        let read = |text: &str| parameters(text.as_bytes()).map_err(|failure| failure.to_string());
+        let read = |text: &str| parameters(text.as_bytes(), true).map_err(|failure| failure.to_string());
         assert_eq!(read(" [7, 8]\n"), Ok(b"[7,8]".to_vec()));
         assert_eq!(read("{\"A\" : 7}"), Ok(b"{\"A\":7}".to_vec()));
         assert_eq!(read(""), Ok(Vec::new()));
@@ -239,6 +243,8 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
         }
+        let error = parameters(b"secret", false).unwrap_err().to_string();
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use flyrpc_core::jsonrpc::{Control, Framing, JsonRpc, Own, codes, member, unescape};
+use flyrpc_core::jsonrpc::{Control, Framing, JsonRpc, Own, codes, is_json, member, unescape};
 use flyrpc_core::{Decoded, Dialect, Limits, Message, Oversize, WireError};
 use serde::de::IgnoredAny;
 
@@ -130,7 +130,8 @@ impl Reader {
                 };
                 Seen { note: self.complaint(text, own), ..named(Kind::Invalid, b"", b"") }
             }
-            _ => named(Kind::Invalid, b"", b""),
+            // Cancelling is a notification like others here.
+            Message::Cancel { .. } | _ => named(Kind::Invalid, b"", b""),
         }
     }
 
@@ -164,12 +165,11 @@ impl Reader {
     /// Lets go of what the dialect keeps for an answer
     fn forget(&mut self, message: Message<'_, JsonRpc>) {
         let Self { dialect, limits, answers } = self;
-        match message {
-            Message::Request { key, .. } => dialect.abandon(key),
-            Message::Control(Some(answer)) | Message::Invalid { answer: Some(answer), .. } => {
-                let _ = dialect.encode_control(&answer, limits, answers);
-            }
-            _ => {}
+        if let Message::Request { key, .. } = message {
+            dialect.abandon(key);
+        } else if let Message::Control(Some(answer)) | Message::Invalid { answer: Some(answer), .. } = message
+        {
+            let _ = dialect.encode_control(&answer, limits, answers);
         }
         while dialect.is_due() && matches!(dialect.encode_due(limits, answers), Ok(Some(_))) {}
         answers.clear();
@@ -183,11 +183,10 @@ fn text_of(taken: &[u8], framing: Framing) -> &[u8] {
     let text = header.map_or(taken, |at| taken.get(at + 1..).unwrap_or_default()).trim_ascii();
     let start = text.iter().take_while(|byte| **byte == b',' || byte.is_ascii_whitespace()).count();
     let text = text.get(start..).unwrap_or_default();
-    if !text.starts_with(b"{") || member(text, "").is_some() {
-        return text;
-    }
     let behind = text.iter().rev().take_while(|byte| b",] \t\r\n".contains(byte)).count();
-    text.get(..text.len() - behind).unwrap_or_default()
+    let object = text.get(..text.len() - behind).unwrap_or_default();
+    // Text that is no JSON is not cut: what is wrong may be at its end.
+    if object.starts_with(b"{") && is_json(object) { object } else { text }
 }
 
 /// Kind, id, and what it is about
@@ -285,13 +284,14 @@ mod tests {
     #[test]
     fn what_is_of_no_use_says_why() {
         let input = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":5}\n{\"id\":[],\"method\":\"a\"}\n\
-                     {\"id\":1,\"method\":\"a\",\"params\":5}\n{\"id\":1}\n{\"a\":}\n7\n";
+                     {\"id\":1,\"method\":\"a\",\"params\":5}\n{\"id\":1}\n{\"a\":}\n{\"a\":[1]]\n7\n";
         let expected = [
             "invalid 1: the method is not a string",
             "invalid []: the id is neither string, number nor null",
             "invalid 1: the parameters are neither array nor object",
             "invalid 1: neither method, result nor error",
             "invalid: not JSON: expected value at line 1 column 6",
+            "invalid: not JSON: expected `,` or `}` at line 1 column 9",
             "invalid: not an object",
         ];
         assert_eq!(lines(Framing::Lines, input), expected);

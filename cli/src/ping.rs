@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use clap::Args;
 use flyrpc_tokio::{Error, Pong, Protocol};
 
+use crate::address::ADDRESSES;
 use crate::report::{Failure, TIMED_OUT, bytes, millis, say};
 use crate::{Interrupts, Target, seconds};
 
 #[derive(Args)]
+#[command(after_help = ADDRESSES)]
 pub(crate) struct Options {
     #[command(flatten)]
     target: Target,

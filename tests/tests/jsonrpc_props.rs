@@ -150,6 +150,9 @@ fn seeds() -> Vec<String> {
             r#"[{"jsonrpc":"2.0","id":1,"result":1},{"jsonrpc":"2.0","method":"late","id":9}]"#,
             r#"{"jsonrpc":"2.0","method":"$/cancelRequest","params":{"id":9}}"#,
             "Content-Length: 2\r\n\r\n[]",
+            "{\"jsonrpc\":\"2.0\",\"method\":\"m\",\"params\":[\"\x7f\x7f\"],\"id\":\"late\"}",
+            "{\"jsonrpc\":\"2.0\",\"result\":[\"\x7f\x7f\",{\"id\":1}],\"id\":2}",
+            "[{\"jsonrpc\":\"2.0\",\"\x7f\":[\"\x7f\"],\"id\":\"\x7f\"}]",
         ]
         .map(str::to_owned),
     );
@@ -157,7 +160,7 @@ fn seeds() -> Vec<String> {
 }
 
 /// Bytes that mean something
-const BYTES: &[u8] = b"{}[]\":,\\ \n0123456789-+.eEtfnul/\xc3\xa9\xf0\x9f\xff\x00\x1f";
+const BYTES: &[u8] = b"{}[]\":,\\ \n0123456789-+.eEtfnul/\xc3\xa9\xf0\x9f\xff\x00\x1f\x7f\x7f";
 
 #[test]
 fn p17_p18_texts_with_errors_are_taken_as_serde_takes_them() {

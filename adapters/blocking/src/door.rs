@@ -56,7 +56,7 @@ impl Door {
             drop(self.shared.take(stream, self.dialect.clone()));
             return;
         }
-        let Some(guest) = Shared::greet(&self.shared) else { return };
+        let Ok(Some(guest)) = self.shared.greet(&stream) else { return };
         let door = Arc::clone(self);
         let thread = std::thread::Builder::new().name("flyrpc-greet".to_owned());
         drop(thread.spawn(move || {

@@ -24,7 +24,9 @@ impl Inbox {
         if self.buf.data().is_empty() {
             self.buf.shrink(LARGE);
         }
-        self.buf.grow(at_least, LARGE);
+        // Not every message says how long it is: then a half more than there is, so that few steps lead to a long one.
+        let len = self.buf.data().len();
+        self.buf.grow(at_least.max(len + len / 2), LARGE);
         self.buf.space()
     }
 }

@@ -39,7 +39,35 @@
 //!
 //! # Addresses
 //!
-//! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`.
+//! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`, and what else [`Endpoint`] lists but HTTP POST, which only
+//! the async adapters have. `connect://` and `stdio:` need no feature here.
+//!
+//! # JSON-RPC
+//!
+//! `jsonrpc+` in front of an address, or [`Server::json_rpc`], makes a connection speak JSON-RPC 2.0. Handlers, peers and
+//! servers are the same, and one server may speak both: [`ServerHandle::also_listen`]. Payloads are JSON: parameters an
+//! array, an object or nothing, results anything. Feature `json` reads and writes them.
+//!
+//! ```
+//! use flyrpc_blocking::{Bytes, Client, Server};
+//!
+//! let server = Server::new().handle("echo", |params: Bytes| params).listen("jsonrpc+tcp://127.0.0.1:0")?;
+//! let client = Client::new().connect(server.address())?;
+//! assert_eq!(client.call("echo", r#"["hi"]"#)?, r#"["hi"]"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Over `stdio:` the connection has standard output to itself: what else is printed there breaks it.
+//!
+//! # Features
+//!
+//! None is on by default; each adds to the API and changes nothing else.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `json`, `msgpack`, `protobuf`, `borsh`, `postcard` | the format of that name |
+//! | `service` | typed clients and services from traits |
+//! | `ws` | WebSocket |
 
 #![forbid(unsafe_code)]
 

@@ -84,7 +84,7 @@ impl Options {
     pub(crate) fn dialect_of_streams(&self) -> AnyDialect {
         match self.protocol {
             Protocol::FlyRpc => AnyDialect::Fly(Fly::default()),
-            _ => self.json_in(self.json.get_framing()),
+            Protocol::JsonRpc | _ => self.json_in(self.json.get_framing()),
         }
     }
 
@@ -159,7 +159,7 @@ macro_rules! common_options {
         /// `jsonrpc+`, with these settings
         ///
         /// FlyRPC by default, and [`JsonRpc::new`](crate::JsonRpc::new) for addresses that say `jsonrpc+`. Over WebSocket its
-        /// framing is that.
+        /// framing is the WebSocket's, and behind CONNECT it is lines.
         pub fn json_rpc(mut self, settings: crate::JsonRpc) -> Self {
             (self.options.protocol, self.options.json) = (crate::Protocol::JsonRpc, settings);
             self
@@ -230,7 +230,8 @@ macro_rules! common_options {
             self
         }
 
-        /// Sees every packet of every connection as it is on the wire, both ways: the lowest level of the API
+        /// Sees every packet of every connection that speaks FlyRPC as it is on the wire, both ways: the lowest level of the
+        /// API
         ///
         /// The hook must not wait.
         pub fn on_packet(

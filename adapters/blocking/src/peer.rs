@@ -349,7 +349,7 @@ impl Caller for Peer {
         match self.link.info.protocol {
             Protocol::FlyRpc => self.link.options.format,
             // Others leave no choice.
-            _ => WireFormat::Json,
+            Protocol::JsonRpc | _ => WireFormat::Json,
         }
     }
 

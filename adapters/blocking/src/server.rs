@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -52,7 +53,9 @@ pub(crate) struct Shared {
 pub(crate) struct Connections {
     peers: BTreeMap<ConnectionId, Peer>,
     /// Those whose handshake is under way
-    guests: usize,
+    guests: BTreeMap<u64, TcpStream>,
+    /// How many there have been
+    greeted: u64,
     /// No connection is taken any more
     pub(crate) stopped: bool,
     /// It serves standard input and output and nothing else, and is over with that
@@ -62,12 +65,14 @@ pub(crate) struct Connections {
 /// One whose handshake is under way
 pub(crate) struct Guest {
     shared: Arc<Shared>,
+    number: u64,
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.shared.lock().guests -= 1;
+        let gone = self.shared.lock().guests.remove(&self.number);
         self.shared.changed.notify_all();
+        drop(gone);
     }
 }
 
@@ -155,18 +160,21 @@ impl Shared {
     }
 
     /// Counts a guest, unless there are as many as may be, or it is the end
-    pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
+    pub(crate) fn greet(self: &Arc<Self>, stream: &Stream) -> io::Result<Option<Guest>> {
+        let stream = stream.tcp()?.try_clone()?;
         let mut connections = self.lock();
         if connections.stopped || self.is_full(&connections) {
-            return None;
+            return Ok(None);
         }
-        connections.guests += 1;
+        connections.greeted += 1;
+        let number = connections.greeted;
+        connections.guests.insert(number, stream);
         drop(connections);
-        Some(Guest { shared: Arc::clone(self) })
+        Ok(Some(Guest { shared: Arc::clone(self), number }))
     }
 
     pub(crate) fn is_full(&self, connections: &Connections) -> bool {
-        connections.peers.len() + connections.guests >= self.max_connections
+        connections.peers.len() + connections.guests.len() >= self.max_connections
     }
 
     fn enter(
@@ -324,7 +332,8 @@ impl ServerHandle {
     /// else
     pub fn wait(&self) {
         let mut connections = self.shared.lock();
-        let over = |it: &Connections| (it.stopped || it.single) && it.peers.is_empty() && it.guests == 0;
+        let over =
+            |it: &Connections| (it.stopped || it.single) && it.peers.is_empty() && it.guests.is_empty();
         while !over(&connections) {
             connections = self.shared.wait(connections);
         }
@@ -335,6 +344,10 @@ impl ServerHandle {
         {
             let mut connections = self.shared.lock();
             connections.stopped = true;
+            for guest in connections.guests.values() {
+                // It fails only when the socket is gone already.
+                let _ = guest.shutdown(Shutdown::Both);
+            }
             for (door, thread) in self.accepting.drain(..) {
                 // A thread that waits for room comes without being woken by a connection, which it would not take.
                 to_join.push((door.waits_for_room(), door, thread));

@@ -108,10 +108,7 @@ impl Stream {
 
     /// The TCP socket that it is
     pub(crate) fn tcp(&self) -> io::Result<&TcpStream> {
-        match &self.0 {
-            Socket::Tcp(stream) => Ok(stream),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        }
+        if let Socket::Tcp(stream) = &self.0 { Ok(stream) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     pub(crate) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {

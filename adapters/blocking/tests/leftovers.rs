@@ -6,7 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use core::time::Duration;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use flyrpc_blocking::{Bytes, Client, Connected, Context, Limits, Overload, Server, ServerHandle};
@@ -120,6 +120,27 @@ fn no_thread_and_no_socket_is_left() {
     assert!(pending.wait().is_err());
     drop((raws, clients, peers, deaf));
     assert_nothing_left("peers that misbehave");
+
+    // Handshakes that are never finished, and programs that are stopped, or end by themselves.
+    let server = Server::new().listen("jsonrpc+connect://127.0.0.1:0").unwrap();
+    let address = server.local_address().unwrap().to_string();
+    let mut guest = TcpStream::connect(&address).unwrap();
+    guest.write_all(b"CONN").unwrap();
+    let client = Client::new().connect(server.address()).unwrap();
+    client.ping(0, SOON).unwrap();
+    drop(server);
+    assert_eq!(guest.read(&mut [0]).unwrap(), 0, "it is closed at once");
+    drop((guest, client));
+    assert_nothing_left("handshakes");
+    // What we say comes back, and is answered.
+    let cat = || Client::new().connect("jsonrpc+stdio:cat").unwrap();
+    let client = cat();
+    client.ping(0, SOON).unwrap();
+    client.drain(SOON);
+    drop(client);
+    drop(cat());
+    drop(cat().peer().start("x", (), SOON).unwrap());
+    assert_nothing_left("programs");
 
     // Connections that nobody accepted, or had no room.
     let server = Server::new().max_connections(1, Overload::Refuse).listen("127.0.0.1:0").unwrap();

@@ -114,7 +114,7 @@ fn the_end_of_the_input_ends_the_server_after_its_answers() {
     let mut input = server.stdin.take().unwrap();
     writeln!(input, r#"[{{"jsonrpc":"2.0","method":"long","id":1}}]"#).unwrap();
     drop(input);
-    assert_eq!(rest(&mut server).len(), LONG + 41);
+    assert_eq!(rest(&mut server).len(), LONG + 39);
     assert!(server.wait().unwrap().success());
 }
 
@@ -133,7 +133,7 @@ fn what_was_sent_arrives_however_slowly_it_is_read() {
             n => total += n,
         }
     }
-    assert_eq!(total, LONG + 39);
+    assert_eq!(total, LONG + 37);
     assert!(server.wait().unwrap().success());
 }
 

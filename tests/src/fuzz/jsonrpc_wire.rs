@@ -19,13 +19,18 @@ const CALLS: u32 = 3;
 /// * Where it is JSON, each message is what `serde_json`'s tree says, the members with their values, the last of a name; and
 ///   each that is invalid is answered, with the id where that is legal.
 /// * A payload is taken where it is JSON, goes out as one line, and comes back as the same value.
-/// * As a stream, under limits that the first byte chooses, it gives the same events and answers however it is cut.
+/// * As a stream, under limits that the first byte chooses, it gives the same events and answers however it is cut. Where its
+///   bit 0x40 is set, each byte 0x7f stands for 700 of them, so that messages beyond the limits are met.
 pub fn jsonrpc_wire(data: &[u8]) {
     let value = oracle(data);
     as_unit(data, &value);
     as_payload(data, &value);
     if let Some((choice, stream)) = data.split_first() {
-        as_stream(*choice, stream);
+        if choice & 0x40 == 0 {
+            as_stream(*choice, stream);
+        } else {
+            as_stream(*choice, &stretched(stream));
+        }
     }
 }
 
@@ -283,6 +288,17 @@ fn as_payload(data: &[u8], value: &Oracle) {
     }
 }
 
+fn stretched(stream: &[u8]) -> Vec<u8> {
+    let mut left = 8;
+    let mut longer = Vec::new();
+    for byte in stream {
+        let stretch = *byte == 0x7f && left > 0;
+        left -= usize::from(stretch);
+        longer.extend(core::iter::repeat_n(*byte, if stretch { 700 } else { 1 }));
+    }
+    longer
+}
+
 fn as_stream(choice: u8, stream: &[u8]) {
     let framing = FRAMINGS[usize::from(choice) % 3];
     let oversize = if choice & 4 == 0 { Oversize::Refuse } else { Oversize::Stream };
@@ -305,7 +321,7 @@ fn as_stream(choice: u8, stream: &[u8]) {
         assert!(serde_json::from_str::<serde::de::IgnoredAny>(&message).is_ok(), "what is sent is JSON");
     }
     let all: Vec<usize> = (0..stream.len()).collect();
-    if stream.len() <= 600 {
+    if stream.len() <= 6000 {
         assert_eq!(feed(conn(), &service, stream, &all), whole, "byte by byte");
     }
     let mut rng = Rng::new(u64::from(choice));

@@ -2,7 +2,7 @@
 
 use core::future::poll_fn;
 use core::pin::{Pin, pin};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io::{self, IoSlice};
@@ -105,7 +105,6 @@ impl<R: Runtime, T> Io<R, T> {
             reading_since: None,
             expired: None,
             writing: R::timer(),
-            is_stalled: false,
         };
         Self { transport, buf: BytesMut::new(), unsent: BytesMut::new(), times: Some(times) }
     }
@@ -201,7 +200,11 @@ fn timed_out() -> io::Error {
 
 /// What a server's connection waits for; each change is told from the one before
 #[derive(Debug, Default)]
-pub(super) struct Phase(AtomicU32);
+pub(super) struct Phase {
+    number: AtomicU32,
+    /// The other end takes nothing, and there is something for it
+    is_stalled: AtomicBool,
+}
 
 /// A request's head; this is where a connection begins
 const HEAD: u32 = 0;
@@ -238,18 +241,24 @@ impl Phase {
         self.number() % STEP == UPGRADED
     }
 
+    /// Is no request under way, nor the answer to one?
     pub(super) fn is_between_requests(&self) -> bool {
-        matches!(self.number() % STEP, HEAD | IDLE)
+        // It is idle as soon as there is an answer, of which some may not have been written.
+        matches!(self.number() % STEP, HEAD | IDLE) && !self.is_stalled()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.is_stalled.load(Ordering::Relaxed)
     }
 
     /// The phase and how many came before, as a number
     pub(super) fn number(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.number.load(Ordering::Relaxed)
     }
 
     fn change(&self, phase: u32) {
         let before = self.number();
-        self.0.store((before & !(STEP - 1)).wrapping_add(STEP) | phase, Ordering::Relaxed);
+        self.number.store((before & !(STEP - 1)).wrapping_add(STEP) | phase, Ordering::Relaxed);
     }
 }
 
@@ -265,7 +274,6 @@ struct Times<R: Runtime> {
     /// The phase that took too long
     expired: Option<u32>,
     writing: R::Timer,
-    is_stalled: bool,
 }
 
 impl<R: Runtime> Times<R> {
@@ -284,8 +292,8 @@ impl<R: Runtime> Times<R> {
     }
 
     /// Something was written
-    fn sent(&mut self) {
-        self.is_stalled = false;
+    fn sent(&self) {
+        self.phase.is_stalled.store(false, Ordering::Relaxed);
         if self.phase.number() % STEP == IDLE {
             // It begins when the answer before has been written.
             self.phase.idle();
@@ -298,7 +306,7 @@ impl<R: Runtime> Times<R> {
         let limit = match phase % STEP {
             HEAD => self.header,
             BODY => self.body,
-            IDLE if !self.is_stalled => self.idle,
+            IDLE if !self.phase.is_stalled() => self.idle,
             _ => return false,
         };
         if self.reading_since != Some(phase) {
@@ -318,7 +326,7 @@ impl<R: Runtime> Times<R> {
 
     /// Has a write waited for too long?
     fn poll_write(&mut self, cx: &mut Context<'_>) -> bool {
-        if !core::mem::replace(&mut self.is_stalled, true) {
+        if !self.phase.is_stalled.swap(true, Ordering::Relaxed) {
             self.writing.set(self.write);
         }
         self.writing.poll_expired(cx).is_ready()
