@@ -1,4 +1,4 @@
-//! tarpc and tonic as peers: processes that `flyrpc-compare` starts, as it starts those of `flyrpc-bench-peer`
+//! tarpc, tonic and jsonrpsee as peers: processes that `flyrpc-compare` starts, as it starts those of `flyrpc-bench-peer`
 //!
 //! Load, counters and the lines spoken are the very files that flyrpc is measured with.
 
@@ -7,6 +7,7 @@ mod figures;
 #[expect(dead_code, unused_imports, reason = "what connections without tasks need is not used here")]
 #[path = "../../src/peer/kit/mod.rs"]
 mod kit;
+mod with_jsonrpsee;
 mod with_tarpc;
 mod with_tonic;
 
@@ -45,17 +46,26 @@ enum Side {
 enum Name {
     Tarpc,
     Tonic,
+    JsonrpseeWs,
+    JsonrpseeHttp,
 }
 
 fn main() -> ExitCode {
     let done = match Side::parse() {
         Side::Server { peer: Name::Tarpc } => serve(with_tarpc::serve),
         Side::Server { peer: Name::Tonic } => serve(with_tonic::serve),
+        Side::Server { peer: Name::JsonrpseeWs | Name::JsonrpseeHttp } => serve(with_jsonrpsee::serve),
         Side::Client { peer: Name::Tarpc, load } => {
             run_client::<OnTokio, Calls<OnTokio, with_tarpc::Client>>(load)
         }
         Side::Client { peer: Name::Tonic, load } => {
             run_client::<OnTokio, Calls<OnTokio, with_tonic::Client>>(load)
+        }
+        Side::Client { peer: Name::JsonrpseeWs, load } => {
+            run_client::<OnTokio, Calls<OnTokio, with_jsonrpsee::OverWebSocket>>(load)
+        }
+        Side::Client { peer: Name::JsonrpseeHttp, load } => {
+            run_client::<OnTokio, Calls<OnTokio, with_jsonrpsee::OverHttp>>(load)
         }
     };
     match done {

@@ -7,6 +7,7 @@
 //! `kit/session.rs`.
 
 mod figures;
+mod json;
 mod kit;
 mod on_smol;
 mod on_threads;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use stats_alloc::StatsAlloc;
 
+use json::{Http, Lines, WebSocket};
 use kit::{Calls, Failure, Load, OnTokio, run_client};
 use on_smol::OnSmol;
 
@@ -54,7 +56,15 @@ enum Name {
     Flyrpc,
     FlyrpcSmol,
     FlyrpcBlocking,
+    FlyrpcTokioJsonrpc,
+    FlyrpcTokioJsonrpcWs,
+    FlyrpcTokioJsonrpcHttp,
+    FlyrpcSmolJsonrpc,
+    FlyrpcSmolJsonrpcWs,
 }
+
+type TokioJson<C> = Calls<OnTokio, on_tokio::JsonRpc<C>>;
+type SmolJson<C> = Calls<OnSmol, on_smol::JsonRpc<C>>;
 
 fn main() -> ExitCode {
     let done = match Side::parse() {
@@ -63,12 +73,22 @@ fn main() -> ExitCode {
             Name::Flyrpc => on_tokio::serve(addresses),
             Name::FlyrpcSmol => on_smol::serve(addresses),
             Name::FlyrpcBlocking => on_threads::serve(addresses),
+            Name::FlyrpcTokioJsonrpc => on_tokio::serve_json::<Lines>(addresses),
+            Name::FlyrpcTokioJsonrpcWs => on_tokio::serve_json::<WebSocket>(addresses),
+            Name::FlyrpcTokioJsonrpcHttp => on_tokio::serve_json::<Http>(addresses),
+            Name::FlyrpcSmolJsonrpc => on_smol::serve_json::<Lines>(addresses),
+            Name::FlyrpcSmolJsonrpcWs => on_smol::serve_json::<WebSocket>(addresses),
         },
         Side::Client { peer, load } => match peer {
             Name::RawTokio => run_client::<OnTokio, raw::Window>(load),
             Name::Flyrpc => run_client::<OnTokio, Calls<OnTokio, on_tokio::Fly>>(load),
             Name::FlyrpcSmol => run_client::<OnSmol, Calls<OnSmol, on_smol::Fly>>(load),
             Name::FlyrpcBlocking => on_threads::run_client(load),
+            Name::FlyrpcTokioJsonrpc => run_client::<OnTokio, TokioJson<Lines>>(load),
+            Name::FlyrpcTokioJsonrpcWs => run_client::<OnTokio, TokioJson<WebSocket>>(load),
+            Name::FlyrpcTokioJsonrpcHttp => run_client::<OnTokio, TokioJson<Http>>(load),
+            Name::FlyrpcSmolJsonrpc => run_client::<OnSmol, SmolJson<Lines>>(load),
+            Name::FlyrpcSmolJsonrpcWs => run_client::<OnSmol, SmolJson<WebSocket>>(load),
         },
     };
     match done {

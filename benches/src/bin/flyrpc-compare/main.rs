@@ -53,7 +53,17 @@ struct Cell {
     calls: usize,
 }
 
-const OWN: [&str; 4] = [RAW, "flyrpc", "flyrpc-smol", "flyrpc-blocking"];
+const OWN: [&str; 9] = [
+    RAW,
+    "flyrpc",
+    "flyrpc-smol",
+    "flyrpc-blocking",
+    "flyrpc-tokio-jsonrpc",
+    "flyrpc-tokio-jsonrpc-ws",
+    "flyrpc-tokio-jsonrpc-http",
+    "flyrpc-smol-jsonrpc",
+    "flyrpc-smol-jsonrpc-ws",
+];
 const CELLS: [Cell; 6] = [
     Cell { payload: 16, calls: 1 },
     Cell { payload: 16, calls: 64 },
@@ -101,9 +111,9 @@ fn compare(options: &Options) -> Result<Vec<Row>, Box<dyn Error>> {
         for row in rows.iter_mut().filter(|row| row.failed.is_none()) {
             let (cell, name) = (row.cell, row.peer.name.clone());
             match measure(row, time_ms) {
-                Ok(per_s) => eprintln!("{repetition}/{reps}  {cell:<16} {name:<16} {per_s:>10.0} calls/s"),
+                Ok(per_s) => eprintln!("{repetition}/{reps}  {cell:<16} {name:<25} {per_s:>10.0} calls/s"),
                 Err(error) => {
-                    eprintln!("{repetition}/{reps}  {cell:<16} {name:<16} failed: {error}");
+                    eprintln!("{repetition}/{reps}  {cell:<16} {name:<25} failed: {error}");
                     row.failed = Some(error.to_string());
                 }
             }
