@@ -232,7 +232,8 @@ const GREET_TIME: Duration = Duration::from_secs(10);
 async fn sleep<K: Kind>(request: &Request<K::Peer>) -> Outcome {
     let millis = number_of(request, "the payload is a number of milliseconds, as text")?;
     K::sleep(request.context(), Duration::from_millis(millis).min(MAX_TIME)).await?;
-    Ok(if is_json(request.context()) { Bytes::new() } else { format!("slept {millis} ms").into() })
+    // Not null in JSON-RPC either: clients of version 1.0 take that for no answer.
+    Ok(text(request.context(), &format!("slept {millis} ms")))
 }
 
 /// A connection's numbered notes: the last number, and how many did not follow the one before

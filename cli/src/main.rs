@@ -173,12 +173,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command on tokio, and does not wait for what it leaves behind, such as a name that is being looked up
+/// How long a command's connections may take to let go: of a program that one of them has started, for example
+const LETTING_GO: Duration = Duration::from_millis(200);
+
+/// Runs a command on tokio, and does not wait for long for what it leaves behind, such as a name that is being looked up
 fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(format!("can't start: {error}")))?;
     let result = runtime.block_on(command);
-    runtime.shutdown_background();
+    runtime.shutdown_timeout(LETTING_GO);
     result
 }
 

@@ -99,7 +99,7 @@ fn has_every_handler(address: &str, options: &[&str], has_way_back: bool) {
     let fails = |args: &[&str], part: &str| expect(&call(args), 1, part);
     assert_eq!(answer(&["echo", "[1, {\"a\" : 1.10}]"]), "[1,{\"a\":1.10}]");
     assert_eq!(answer(&["upper", "[\"grüße\"]"]), "\"GRÜSSE\"");
-    assert_eq!(answer(&["sleep", "[1]"]), "null");
+    assert_eq!(answer(&["sleep", "[1]"]), "\"slept 1 ms\"");
     assert_eq!(answer(&["big", "[28]"]), "\"abcdefghijklmnopqrstuvwxyzab\"");
     assert_eq!(answer(&["Arith.Multiply", "{\"A\":7,\"B\":8}"]), "56");
     assert_eq!(answer(&["Arith.Multiply", "[{\"A\":7,\"B\":8}]"]), "56");

@@ -33,6 +33,8 @@ pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
     /// Those that are not connections yet (a handshake is under way), or carry some (HTTP)
     pub(crate) guests: usize,
+    /// It has ended when nobody is connected and nothing listens, though nobody has stopped it
+    pub(crate) ends_alone: bool,
     /// No connection is taken any more
     pub(crate) stopped: bool,
     /// Listening sockets that are open
@@ -194,7 +196,7 @@ impl Hub {
 
     /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
     #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) fn poll_stopping(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.stopped {
             return Poll::Ready(());

@@ -93,6 +93,7 @@ pub(crate) const KEEPALIVE: u32 = u32::MAX;
 pub(crate) const HELLO: u32 = u32::MAX - 1;
 
 impl Link {
+    #[expect(clippy::too_many_arguments, reason = "what a connection is made of")]
     pub(crate) fn new(
         info: Info,
         dialect: AnyDialect,

@@ -240,11 +240,12 @@ impl<R> ServerHandle<R> {
     }
 
     /// Waits until the server was stopped, its socket closed, and its last connection has ended: for a program that is a
-    /// server and nothing else
+    /// server and nothing else; on standard input and output alone, until that connection has ended
     pub async fn wait(&self) {
         let poll = |cx: &mut Context<'_>| {
             let mut state = self.hub.lock();
-            if state.stopped && state.listening == 0 && state.peers.is_empty() && state.guests == 0 {
+            let is_over = state.stopped || state.ends_alone;
+            if is_over && state.listening == 0 && state.peers.is_empty() && state.guests == 0 {
                 return Poll::Ready(());
             }
             state.watchers.add(cx.waker());
@@ -287,7 +288,7 @@ impl<R: Runtime> ServerHandle<R> {
         if endpoint.address == Address::Stdio {
             let place = self.hub.listen();
             door.admit::<R, _>(R::connect(&endpoint.address).await?);
-            self.hub.stop();
+            self.hub.lock().ends_alone = true;
             drop(place);
         } else {
             let listener = R::listen(&endpoint.address).await?;

@@ -38,7 +38,7 @@ enum Kind {
     #[cfg(unix)]
     Unix(Arc<Socket<UnixStream>>),
     #[cfg(feature = "stdio")]
-    Pipes(Io<Pipes>),
+    Pipes(Box<Io<Pipes>>),
 }
 
 /// Both kinds of socket do the same, and pipes have their own ways
@@ -74,10 +74,10 @@ impl Stream {
             #[cfg(unix)]
             Address::Unix(path) => Ok(Self::from(Async::<UnixStream>::connect(path).await?)),
             #[cfg(feature = "stdio")]
-            Address::Stdio => Ok(Self::new(Kind::Pipes(Io::new(Pipes::own())), "stdio".to_owned())),
+            Address::Stdio => Ok(Self::new(Kind::Pipes(Box::new(Io::new(Pipes::own()))), "stdio".to_owned())),
             #[cfg(feature = "stdio")]
             Address::Command(command) => {
-                Ok(Self::new(Kind::Pipes(Io::new(Pipes::of(command)?)), format!("stdio:{command}")))
+                Ok(Self::new(Kind::Pipes(Box::new(Io::new(Pipes::of(command)?))), format!("stdio:{command}")))
             }
             _ => Err(not_here(address)),
         }

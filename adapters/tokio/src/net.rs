@@ -35,7 +35,7 @@ enum Halves {
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf, Arc<UnixWriter>),
     #[cfg(feature = "stdio")]
-    Pipes(Io<Pipes>),
+    Pipes(Box<Io<Pipes>>),
 }
 
 #[derive(Debug)]
@@ -69,7 +69,7 @@ impl Stream {
 
     #[cfg(feature = "stdio")]
     fn pipes(pipes: Pipes, address: &Address) -> Self {
-        Self { halves: Halves::Pipes(Io::new(pipes)), remote: address.to_string() }
+        Self { halves: Halves::Pipes(Box::new(Io::new(pipes))), remote: address.to_string() }
     }
 
     #[cfg(unix)]

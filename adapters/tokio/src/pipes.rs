@@ -2,22 +2,24 @@
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::process::Stdio;
 
 use flyrpc_driver::runtime::split_command;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, Stdin, Stdout};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
 
 /// A pair of pipes
 #[derive(Debug)]
 pub(crate) enum Pipes {
     /// This program's own
     Own(Stdin, Stdout),
-    /// Those of a program, which is stopped when this is dropped
+    /// Those of a program
     Of {
-        /// Kept for its end
-        _child: Child,
+        /// `None` when this is being dropped
+        child: Option<Child>,
         /// Closed by shutting down
         input: Option<ChildStdin>,
         output: ChildStdout,
@@ -39,8 +41,24 @@ impl Pipes {
             .kill_on_drop(true)
             .spawn()?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(input), Some(output)) => Ok(Self::Of { _child: child, input: Some(input), output }),
+            (Some(input), Some(output)) => Ok(Self::Of { child: Some(child), input: Some(input), output }),
             _ => Err(ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// A program whose standard input was closed has so long to end by itself
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Drop for Pipes {
+    /// Closes the program's standard input, and stops it if it does not end then
+    fn drop(&mut self) {
+        if let Self::Of { child, input, .. } = self {
+            drop(input.take());
+            if let (Some(mut child), Ok(runtime)) = (child.take(), Handle::try_current()) {
+                // Where the runtime ends before, the child is stopped with this task.
+                runtime.spawn(async move { drop(tokio::time::timeout(GRACE, child.wait()).await) });
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! JSON-RPC on the same server, client and router
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic as the test may")]
+
 use std::io::{Read, Write};
 
 use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, Peer, RemoteError, Server, codes};

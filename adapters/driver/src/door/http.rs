@@ -19,6 +19,9 @@ use crate::{Carrier, Endpoint, Peer, ServerHandle};
 /// How long the handlers of an exchange may take: until its client goes away, or `handler_timeout`
 const EXCHANGE: Duration = Duration::from_secs(24 * 3600);
 
+/// How long a client's exchange may take: nobody waits for longer, unless a call's own deadline says so
+const SHORTEST_PATIENCE: Duration = Duration::from_secs(600);
+
 impl Door {
     pub(super) fn admit_http<R: Runtime, T: Transport>(self: &Arc<Self>, stream: T) {
         let Some(guest) = self.hub.greet() else { return };
@@ -117,7 +120,8 @@ pub(super) async fn connect<R: Runtime>(
         let stream = connect_handshake(R::connect(address).await?, path).await?;
         return Ok(hub.open::<R, _>(stream, dialect));
     }
-    let options = HttpOptions::new().max_message(max_message(hub));
+    let patience = hub.options.limits.get_call_timeout().max(SHORTEST_PATIENCE);
+    let options = HttpOptions::new().max_message(max_message(hub)).exchange_timeout(patience);
     let client = HttpClient::<R>::new(address.clone(), &address.to_string(), path, options)?;
     Ok(hub.open::<R, _>(client, dialect))
 }

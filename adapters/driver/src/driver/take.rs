@@ -109,7 +109,12 @@ impl<R: Runtime, T: Transport> Io<R, T> {
         }
         // A handler may wait for an answer that comes behind (P9), so what handlers hold counts only while none can.
         let held = if calling { 0 } else { state.requests.held() };
-        let (owed, limit) = (state.owed + held + state.conn.dialect().held(), link.options.owed_buffer);
+        // Answers that wait for the rest of their batch leave when that has been handled: reading less would not help.
+        let batched = state.conn.dialect().held();
+        let (owed, limit) = (state.owed + held + batched, link.options.owed_buffer);
+        if batched >= limit {
+            return Some(true);
+        }
         if owed < limit {
             return Some(false);
         }
