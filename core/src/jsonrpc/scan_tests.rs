@@ -160,3 +160,29 @@ fn p18_elements_are_counted_once_however_they_come() {
         assert_eq!((whole.elements(), pieces.elements()), (elements, elements), "{text}");
     }
 }
+
+#[test]
+fn every_byte_counts_for_what_it_is_within_a_string_and_behind_a_backslash() {
+    for byte in 0..=u8::MAX {
+        for place in 0..20 {
+            let mut text = [b'"'; 22];
+            text[1..21].fill(b'a');
+            text[1 + place] = byte;
+            let expected = match byte {
+                b'"' => Outcome::Done(place + 2),
+                b'\\' if place == 19 => Outcome::Bad(22),
+                b'\\' => Outcome::Bad(place + 2),
+                ..0x20 | 0x80.. => Outcome::Bad(place + 1),
+                _ => Outcome::Done(22),
+            };
+            assert_eq!(Scan::default().run(&text, true, DEPTH), expected, "{byte:#x} at {place}");
+        }
+        let escape = Scan::default().run(&[b'"', b'\\', byte, b'"'], true, DEPTH);
+        let expected = match byte {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Outcome::Done(4),
+            b'u' => Outcome::Bad(3),
+            _ => Outcome::Bad(2),
+        };
+        assert_eq!(escape, expected, "{byte:#x} behind a backslash");
+    }
+}
