@@ -110,7 +110,15 @@ impl Sink for alloc::vec::Vec<u8> {
     fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
         let (start, end) = (self.len(), self.len() + head);
         if head > BLANK.len() {
-            return long_head(self, head, body, tail);
+            return if head > LONG_BLANK.len() {
+                long_head(self, head, body, tail)
+            } else {
+                self.extend_from_slice(&LONG_BLANK);
+                self.truncate(end);
+                self.extend_from_slice(body);
+                self.extend_from_slice(tail);
+                Ok(self.get_mut(start..end).unwrap_or_default())
+            };
         }
         // A copy of fixed length is two instructions; filling to a length that is not known is a call.
         self.extend_from_slice(&BLANK);
@@ -126,6 +134,10 @@ impl Sink for alloc::vec::Vec<u8> {
 /// Room for a head of usual length
 #[cfg(feature = "alloc")]
 const BLANK: [u8; 32] = [0; 32];
+
+/// Room for a head with words in it, as text protocols have
+#[cfg(feature = "alloc")]
+const LONG_BLANK: [u8; 128] = [0; 128];
 
 #[cfg(feature = "alloc")]
 #[cold]
