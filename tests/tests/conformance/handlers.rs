@@ -221,7 +221,10 @@ pub(crate) async fn p07_a_panic_is_its_own_requests_trouble<P: End>(rig: Rig<P>)
     let peer = client.peer.clone();
     let later = rig.spawn(async move { peer.call("later", "").await });
     let assert_panicked = |outcome: Result<Bytes, Error>| {
-        assert!(matches!(&outcome, Err(Error::Remote(error)) if error.details.is_empty()), "no detail is told");
+        assert!(
+            matches!(&outcome, Err(Error::Remote(error)) if error.details.is_empty()),
+            "no detail is told"
+        );
         assert_failed(outcome, codes::HANDLER_PANIC);
     };
     let expected = |code: &str| Ok((code.to_owned(), Some("a secret".to_owned())));
@@ -286,7 +289,9 @@ pub(crate) async fn p10_session_and_shared_state_are_kept_apart<P: End>(rig: Rig
             context.session().insert(name);
         })
         .handle("who", move |context: Context<P>| async move {
-            Ok::<_, RemoteError>(wire.wrap(context.session().get::<String>().ok_or("LOG_IN_FIRST")?.as_bytes()))
+            Ok::<_, RemoteError>(
+                wire.wrap(context.session().get::<String>().ok_or("LOG_IN_FIRST")?.as_bytes()),
+            )
         });
     let server = rig.serve(setup).await;
     let ada = rig.client(plain(), &server).await;

@@ -1,8 +1,6 @@
 //! The life of a call: P1 to P8
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use bytes::Bytes;
@@ -13,8 +11,8 @@ use flyrpc_driver::{
 use flyrpc_tests::vectors::packet;
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
-use crate::rig::{End, Gate, Rig, SOON, echo, now, plain, until};
-use crate::wire::{Text, assert_failed};
+use crate::rig::{End, Gate, Rig, SOON, echo, plain, until};
+use crate::wire::assert_failed;
 
 /// Answers once the gate lets it
 fn gated<P: End>(setup: crate::rig::Setup<P>, gate: &Gate) -> crate::rig::Setup<P> {
@@ -102,6 +100,11 @@ pub(crate) async fn p01_every_end_loses_the_calls_in_flight<P: End>(rig: Rig<P>)
             begins.recv_timeout(SOON).expect("a handler runs");
         }
         let peer = client.peer.clone();
+        let mut at_once = vec![CloseReason::PeerClosed];
+        if !rig.wire().is_fly() {
+            // A handler runs before the end of its line has been read, and what is not read resets the connection.
+            at_once.push(CloseReason::Transport(Loss::Reset));
+        }
         let expected = match end {
             "client closes" => {
                 client.close();
@@ -113,15 +116,15 @@ pub(crate) async fn p01_every_end_loses_the_calls_in_flight<P: End>(rig: Rig<P>)
             }
             "server closes" => {
                 rig.other_end(&server).await.close();
-                vec![CloseReason::PeerClosed]
+                at_once
             }
             "server is dropped" => {
                 drop(server);
-                vec![CloseReason::PeerClosed]
+                at_once
             }
             _ => {
                 server.shutdown(Duration::from_millis(20)).await;
-                vec![CloseReason::PeerClosed]
+                at_once
             }
         };
         for call in calls {
@@ -133,120 +136,6 @@ pub(crate) async fn p01_every_end_loses_the_calls_in_flight<P: End>(rig: Rig<P>)
         assert_eq!(peer.in_flight(), 0, "{end}");
         gate.open();
     }
-}
-
-fn is_loss(outcome: &Result<Bytes, Error>) -> bool {
-    let reasons = [CloseReason::PeerClosed, CloseReason::CutShort, CloseReason::Transport(Loss::Reset)]
-        .map(Error::Lost);
-    outcome.as_ref().is_err_and(|error| reasons.contains(error))
-}
-
-/// A server that goes away after each byte of the request, cleanly or not
-pub(crate) async fn p01_a_cut_at_each_byte_of_the_request_ends_the_call<P: End>(rig: Rig<P>) {
-    let request = rig.wire().packet(REQUEST, 1, "echo", b"hi");
-    for k in 0..=request.len() {
-        for reset in [false, true] {
-            let (mut raw, client) = Raw::with(&rig, plain()).await;
-            let peer = client.peer.clone();
-            let call = rig.spawn(async move { peer.call("echo", "hi").await });
-            until("the call has begun", || client.in_flight() == 1);
-            assert_eq!(raw.exactly(k), request[..k]);
-            let start = now();
-            if reset {
-                raw.reset()
-            } else {
-                drop(raw)
-            }
-            let outcome = call.await;
-            assert!(is_loss(&outcome), "after {k} bytes: {outcome:?}");
-            assert!(start.elapsed() < SOON / 2, "after {k} bytes it took {:?}", start.elapsed());
-            client.closed().await;
-            assert_eq!(client.in_flight(), 0);
-        }
-    }
-}
-
-/// A server that goes away after each byte of the response, cleanly or not
-pub(crate) async fn p01_a_cut_at_each_byte_of_the_response_ends_the_call<P: End>(rig: Rig<P>) {
-    let response = rig.wire().bare_packet(RESPONSE, 1, "", b"hi");
-    for k in 0..response.len() {
-        for reset in [false, true] {
-            let (mut raw, client) = Raw::with(&rig, plain()).await;
-            let peer = client.peer.clone();
-            let call = rig.spawn(async move { peer.call("echo", "hi").await });
-            raw.expect(REQUEST, 1, "echo", b"hi");
-            raw.write(&response[..k]);
-            let start = now();
-            if reset {
-                raw.reset()
-            } else {
-                drop(raw)
-            }
-            let outcome = call.await;
-            assert!(is_loss(&outcome), "after {k} bytes: {outcome:?}");
-            if !reset {
-                let why = if k == 0 { CloseReason::PeerClosed } else { CloseReason::CutShort };
-                assert_eq!(outcome, Err(Error::Lost(why)), "after {k} bytes");
-            }
-            assert!(start.elapsed() < SOON / 2, "after {k} bytes it took {:?}", start.elapsed());
-        }
-    }
-    // All of it, and then the end: that is an answer.
-    let (mut raw, client) = Raw::with(&rig, plain()).await;
-    let peer = client.peer.clone();
-    let call = rig.spawn(async move { peer.call("echo", "hi").await });
-    raw.expect(REQUEST, 1, "echo", b"hi");
-    raw.write(response);
-    drop(raw);
-    assert_eq!(call.await, Ok(Bytes::from("hi")));
-    assert_eq!(client.closed().await, CloseReason::PeerClosed);
-}
-
-/// A client that goes away after each byte of its request: no handler sees a piece of it, and the others are served
-pub(crate) async fn p01_a_client_that_goes_away_at_any_byte_harms_nobody<P: End>(rig: Rig<P>) {
-    let handled = Arc::new(AtomicUsize::new(0));
-    let (ended, ends) = channel();
-    let count = Arc::clone(&handled);
-    let setup = plain()
-        .handle("count", move |Text(text): Text| {
-            assert_eq!(text, "hi");
-            count.fetch_add(1, Ordering::SeqCst);
-        })
-        .handle("echo", |payload: Bytes| payload)
-        .on_close(move |_, why| {
-            let _ = ended.send(why);
-        });
-    let (server, other) = rig.pair(setup, plain()).await;
-    let request = rig.wire().bare_packet(REQUEST, 1, "count", b"hi");
-    for k in 0..=request.len() {
-        for reset in [false, true] {
-            let mut raw = Raw::connect(&rig, &server);
-            raw.write(&request[..k]);
-            if reset && k == request.len() {
-                raw.expect(RESPONSE, 1, "", b"");
-            }
-            if reset {
-                raw.reset()
-            } else {
-                raw.finish_writing()
-            }
-            let why = ends.recv_timeout(SOON).expect("the server notices");
-            match why {
-                CloseReason::PeerClosed => assert!(reset || k == 0 || k == request.len(), "{k}"),
-                CloseReason::CutShort => assert!(k > 0 && k < request.len(), "{k}"),
-                CloseReason::Transport(Loss::Reset) => assert!(reset),
-                other @ (CloseReason::Local
-                | CloseReason::Drained
-                | CloseReason::DrainDeadline
-                | CloseReason::Protocol(_)
-                | CloseReason::Transport(_)
-                | _) => panic!("{k}: {other:?}"),
-            }
-            assert_eq!(other.call("echo", "still here").await, Ok(Bytes::from("still here")));
-        }
-    }
-    assert_eq!(handled.load(Ordering::SeqCst), 2);
-    until("only one is left", || server.connections() == 1);
 }
 
 /// Work that nobody waits for any more is told of it
@@ -544,7 +433,7 @@ pub(crate) async fn p07_one_calls_trouble_is_its_own<P: End>(rig: Rig<P>) {
     } else {
         // What stands around a payload counts for 1,024 bytes.
         raw.send(RESPONSE, 2, "", rig.wire().noise(3_000));
-        raw.send_json(r#"{"jsonrpc":"2.0","id":3,"error":"no object"}"#);
+        raw.send_json(r#"{"jsonrpc":"3.0","id":3,"result":1}"#);
     }
     raw.send(RESPONSE, 4, "SAD", b"details");
     raw.send(RESPONSE, 6, "", b"not json");
@@ -559,7 +448,7 @@ pub(crate) async fn p07_one_calls_trouble_is_its_own<P: End>(rig: Rig<P>) {
     assert!(matches!(ends[0], Err(Error::UnreadableReply(UnreadableReply::Bad(_)))), "{:?}", ends[0]);
     match &ends[1] {
         Err(Error::UnreadableReply(UnreadableReply::Zip(_))) if fly => {}
-        Err(Error::UnreadableReply(UnreadableReply::Bad(_))) if !fly => {}
+        Err(Error::Remote(error)) if !fly && error.number == Some(-32600) => {}
         other => panic!("{other:?}"),
     }
     let details = rig.wire().wrap("details");
@@ -603,9 +492,6 @@ on_all_stacks! {
     p01_a_thousand_connections_are_served_at_once
     p06_a_thousand_timed_out_calls_leave_nothing;
     raw:
-    p01_a_cut_at_each_byte_of_the_request_ends_the_call
-    p01_a_cut_at_each_byte_of_the_response_ends_the_call
-    p01_a_client_that_goes_away_at_any_byte_harms_nobody
     p01_handlers_learn_that_their_client_is_gone
     p02_an_answer_that_comes_at_once_finds_its_call
     p04_late_and_doubled_answers_are_counted_and_dropped

@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 
 use serde_json::value::RawValue;
 
@@ -40,7 +42,10 @@ impl Raw {
     /// A client
     pub(crate) fn connect<P: End>(rig: &Rig<P>, server: &Server<P>) -> Self {
         let address = server.address();
-        let stream = TcpStream::connect(Wire::port_of(&address)).expect("a connection");
+        let stream = match address.strip_prefix("jsonrpc+unix:") {
+            Some(path) => OwnedFd::from(UnixStream::connect(path).expect("a connection")).into(),
+            None => TcpStream::connect(Wire::port_of(&address)).expect("a connection"),
+        };
         let mut raw = Self::over(rig, stream);
         if raw.wire == Wire::Connect {
             raw.write("CONNECT /_goRPC_ HTTP/1.0\n\n");
@@ -81,7 +86,9 @@ impl Raw {
     }
 
     pub(crate) fn over<P: End>(rig: &Rig<P>, stream: TcpStream) -> Self {
-        stream.set_nodelay(true).expect("an option");
+        if rig.wire() != Wire::Unix {
+            stream.set_nodelay(true).expect("an option");
+        }
         stream.set_read_timeout(Some(SOON)).expect("an option");
         Self { stream, wire: rig.wire(), ahead: Vec::new() }
     }
@@ -178,7 +185,9 @@ impl Raw {
     pub(crate) fn expect(&mut self, flag: u8, seq: u16, code: &str, payload: impl AsRef<[u8]>) {
         let got = self.read();
         let (number, said) = match in_json(code) {
-            (number, said) if !self.wire.is_fly() && flag == RESPONSE && !code.is_empty() => (Some(number), said),
+            (number, said) if !self.wire.is_fly() && flag == RESPONSE && !code.is_empty() => {
+                (Some(number), said)
+            }
             _ => (None, code),
         };
         assert_eq!((got.flag & !3, got.seq, got.code.as_str(), got.number), (flag, seq, said, number));

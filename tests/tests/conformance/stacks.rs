@@ -2,6 +2,7 @@
 
 use core::future::Future;
 use core::marker::PhantomData;
+use core::pin::Pin;
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
@@ -54,7 +55,6 @@ macro_rules! apply {
     }};
 }
 pub(crate) use apply;
-pub(crate) use crate::threads::{blocking, blocking_bytewise};
 
 /// A runtime of the driver's
 struct Async<R> {
@@ -232,17 +232,11 @@ impl End for Peer {
     }
 }
 
-/// A body that runs on the driver's runtimes
-pub(crate) trait Body: Fn(Rig<Peer>) -> Self::Test {
-    type Test: Future<Output = ()>;
-}
-
-impl<B: Fn(Rig<Peer>) -> F, F: Future<Output = ()>> Body for B {
-    type Test = F;
-}
+/// A body that runs on the driver's runtimes: a pointer, so that another stack costs little to compile
+pub(crate) type Body = fn(Rig<Peer>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// On a runtime of two threads, all beside the body's
-fn on_threads<R: Runtime>(name: &'static str, body: impl Body, wire: Wire, bytewise: bool) {
+fn on_threads<R: Runtime>(name: &'static str, body: Body, wire: Wire, bytewise: bool) {
     bounded(name, || {
         let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -252,7 +246,7 @@ fn on_threads<R: Runtime>(name: &'static str, body: impl Body, wire: Wire, bytew
 }
 
 /// On a runtime of one thread, beside the body's
-fn on_one_thread<R: Runtime>(name: &'static str, body: impl Body, wire: Wire, bytewise: bool) {
+fn on_one_thread<R: Runtime>(name: &'static str, body: Body, wire: Wire, bytewise: bool) {
     bounded(name, || {
         let runtime =
             ::tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -272,26 +266,26 @@ fn rig<R: Runtime>(wire: Wire, bytewise: bool) -> Rig<Peer> {
     Rig(Arc::new(Async::<R> { bytewise, wire, runtime: PhantomData }))
 }
 
-pub(crate) fn tokio(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn tokio(name: &'static str, body: Body, wire: Wire) {
     on_threads::<Tokio>(name, body, wire, false);
 }
 
-pub(crate) fn tokio_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn tokio_bytewise(name: &'static str, body: Body, wire: Wire) {
     on_threads::<Trickle<Tokio>>(name, body, wire, true);
 }
 
-pub(crate) fn tokio_one_thread(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn tokio_one_thread(name: &'static str, body: Body, wire: Wire) {
     on_one_thread::<Tokio>(name, body, wire, false);
 }
 
-pub(crate) fn tokio_one_thread_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn tokio_one_thread_bytewise(name: &'static str, body: Body, wire: Wire) {
     on_one_thread::<Trickle<Tokio>>(name, body, wire, true);
 }
 
-pub(crate) fn smol(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn smol(name: &'static str, body: Body, wire: Wire) {
     bounded(name, || block_on(body(rig::<Smol>(wire, false))));
 }
 
-pub(crate) fn smol_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn smol_bytewise(name: &'static str, body: Body, wire: Wire) {
     bounded(name, || block_on(body(rig::<Trickle<Smol>>(wire, true))));
 }

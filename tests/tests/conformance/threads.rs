@@ -1,6 +1,7 @@
 //! The stack of blocking calls and threads
 
 use core::future::Future;
+use core::pin::Pin;
 use core::time::Duration;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,12 +9,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flyrpc_blocking::{Client, Peer, ServerHandle};
-use flyrpc_driver::{Answer, Capabilities, CloseReason, ConnectionId, Error, Pong, Response, Stage, Stats};
+use flyrpc_driver::{
+    Answer, Capabilities, CloseReason, ConnectionId, Error, Pong, Protocol, Response, Stage, Stats,
+};
 use tokio::sync::oneshot;
 
 use crate::rig::{Connected, End, Later, Rig, Server, Serving, Setup, Stack, block_on, bounded, until};
 use crate::stacks::apply;
-use crate::wire::Wire;
+use crate::wire::{Wire, unwrap_for, wrap_for};
 
 /// Each task, call and handler has a thread
 struct Threads {
@@ -28,6 +31,9 @@ impl Stack<Peer> for Threads {
             if let Some((connections, when_full)) = setup.max_connections {
                 server = server.max_connections(connections, when_full);
             }
+            if let Some(settings) = self.wire.settings() {
+                server = server.json_rpc((setup.json)(settings));
+            }
             let handle = apply!(setup, server).listen(address)?;
             Ok(Box::new(handle) as Server<Peer>)
         })
@@ -36,7 +42,11 @@ impl Stack<Peer> for Threads {
     fn connect(&self, setup: Setup<Peer>, address: String) -> Later<'_, io::Result<Connected<Peer>>> {
         Box::pin(async move {
             let through = if self.bytewise { byte_by_byte(&address)? } else { address };
-            let connected = apply!(setup, Client::new()).connect(through)?;
+            let mut client = Client::new();
+            if let Some(settings) = self.wire.settings() {
+                client = client.json_rpc((setup.json)(settings));
+            }
+            let connected = apply!(setup, client).connect(through)?;
             Ok(Connected { peer: connected.peer(), _open: Box::new(connected) })
         })
     }
@@ -116,16 +126,23 @@ impl Serving<Peer> for ServerHandle {
     }
 
     fn broadcast(&self, code: &str, payload: Bytes) -> usize {
+        let payload = wrap_for(protocol_of(&self.peers()), payload);
         self.broadcast(code, payload).expect("bytes have a form")
     }
 
     fn broadcast_to(&self, ids: &[ConnectionId], code: &str, payload: Bytes) -> usize {
+        let payload = wrap_for(protocol_of(&self.peers()), payload);
         self.broadcast_to(ids, code, payload).expect("bytes have a form")
     }
 
     fn shutdown(self: Box<Self>, timeout: Duration) -> Later<'static, ()> {
         Box::pin(async move { (*self).shutdown(timeout) })
     }
+}
+
+/// What a server's connections speak: all of them the same
+fn protocol_of(peers: &[Peer]) -> Protocol {
+    peers.first().map(Peer::protocol).unwrap_or_default()
 }
 
 impl End for Peer {
@@ -135,8 +152,8 @@ impl End for Peer {
     }
 
     fn call<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Bytes, Error>> {
-        let payload = payload.into();
-        Box::pin(async move { self.call(code, payload) })
+        let payload = wrap_for(self.protocol(), payload.into());
+        Box::pin(async move { Ok(unwrap_for(self.protocol(), self.call(code, payload)?)) })
     }
 
     fn call_within<'a>(
@@ -145,8 +162,8 @@ impl End for Peer {
         payload: impl Into<Bytes>,
         within: Duration,
     ) -> Later<'a, Result<Bytes, Error>> {
-        let payload = payload.into();
-        Box::pin(async move { self.call_within(code, payload, within) })
+        let payload = wrap_for(self.protocol(), payload.into());
+        Box::pin(async move { Ok(unwrap_for(self.protocol(), self.call_within(code, payload, within)?)) })
     }
 
     fn call_as<'a, T: Answer + Send + 'static>(
@@ -154,27 +171,30 @@ impl End for Peer {
         code: &'a str,
         payload: impl Into<Bytes>,
     ) -> Later<'a, Result<T, Error>> {
-        let payload = payload.into();
+        let payload = wrap_for(self.protocol(), payload.into());
         Box::pin(async move { self.call_as(code, payload) })
     }
 
     fn request<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<Response, Error>> {
-        let payload = payload.into();
-        Box::pin(async move { self.request(code, payload) })
+        let payload = wrap_for(self.protocol(), payload.into());
+        Box::pin(async move {
+            let Response { code, payload } = self.request(code, payload)?;
+            Ok(Response { code, payload: unwrap_for(self.protocol(), payload) })
+        })
     }
 
     fn send_acked<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<(), Error>> {
-        let payload = payload.into();
+        let payload = wrap_for(self.protocol(), payload.into());
         Box::pin(async move { self.send_acked(code, payload) })
     }
 
     fn send<'a>(&'a self, code: &'a str, payload: impl Into<Bytes>) -> Later<'a, Result<(), Error>> {
-        let payload = payload.into();
+        let payload = wrap_for(self.protocol(), payload.into());
         Box::pin(async move { self.send(code, payload) })
     }
 
     fn try_send(&self, code: &str, payload: impl Into<Bytes>) -> Result<(), Error> {
-        self.try_send(code, payload.into())
+        self.try_send(code, wrap_for(self.protocol(), payload.into()))
     }
 
     fn ping(&self, len: usize, timeout: Duration) -> Later<'_, Result<Pong, Error>> {
@@ -222,18 +242,12 @@ impl End for Peer {
 }
 
 /// A body that runs on threads
-pub(crate) trait Body: Fn(Rig<Peer>) -> Self::Test {
-    type Test: Future<Output = ()>;
-}
+pub(crate) type Body = fn(Rig<Peer>) -> Pin<Box<dyn Future<Output = ()>>>;
 
-impl<B: Fn(Rig<Peer>) -> F, F: Future<Output = ()>> Body for B {
-    type Test = F;
-}
-
-pub(crate) fn blocking(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn blocking(name: &'static str, body: Body, wire: Wire) {
     bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: false, wire })))));
 }
 
-pub(crate) fn blocking_bytewise(name: &'static str, body: impl Body, wire: Wire) {
+pub(crate) fn blocking_bytewise(name: &'static str, body: Body, wire: Wire) {
     bounded(name, || block_on(body(Rig(Arc::new(Threads { bytewise: true, wire })))));
 }
