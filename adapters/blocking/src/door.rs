@@ -74,7 +74,9 @@ impl Door {
             }
             #[cfg(feature = "ws")]
             Carrier::WebSocket => {
-                stream.accept_websocket(&websocket_options(&self.shared.options.limits), HANDSHAKE)
+                let options = &self.shared.options;
+                let settings = websocket_options(&options.limits).origins(options.origins.clone());
+                stream.accept_websocket(&settings, HANDSHAKE)
             }
             // Refused when the door was made.
             _ => Err(ErrorKind::Unsupported.into()),

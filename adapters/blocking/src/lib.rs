@@ -111,9 +111,9 @@ pub use flyrpc_driver::Protobuf;
 pub use flyrpc_driver::{
     Ack, Address, Answer, Argument, BadAddress, Caller, Capabilities, Carrier, CloseReason, ConnectionId,
     Decode, Direction, Encode, Endpoint, Error, Extensions, FormatError, Framing, Handler, Info, IntoPayload,
-    IntoReply, JsonRpc, Limits, Loss, Outcome, Overload, Packet, PanicReport, Payload, Pong, Protocol,
-    ProtocolError, RawPacket, Refusal, RegisterError, RemoteError, RequestId, Response, Service, Session,
-    Stage, State, Stats, UnreadableReply, WireFormat, ZipMode, codes,
+    IntoReply, JsonRpc, Limits, Loss, Origins, Outcome, Overload, Packet, PanicReport, Payload, Pong,
+    Protocol, ProtocolError, RawPacket, Refusal, RegisterError, RemoteError, RequestId, Response, Service,
+    Session, Stage, State, Stats, UnreadableReply, WireFormat, ZipMode, codes,
 };
 #[cfg(feature = "service")]
 pub use flyrpc_driver::{Calls, service};

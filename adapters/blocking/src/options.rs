@@ -26,6 +26,8 @@ pub(crate) struct Options {
     /// What connections that speak JSON-RPC start from
     pub(crate) json: JsonRpc,
     pub(crate) format: WireFormat,
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "there are no WebSockets"))]
+    pub(crate) origins: flyrpc_driver::Origins,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Duration,
@@ -47,6 +49,7 @@ impl Default for Options {
             protocol: Protocol::FlyRpc,
             json: JsonRpc::new(),
             format: WireFormat::default(),
+            origins: flyrpc_driver::Origins::default(),
             limits: Limits::new().max_unanswered(64),
             zip: ZipMode::Off,
             write_timeout: Duration::from_secs(30),
@@ -162,6 +165,13 @@ macro_rules! common_options {
         /// framing is the WebSocket's, and behind CONNECT it is lines.
         pub fn json_rpc(mut self, settings: crate::JsonRpc) -> Self {
             (self.options.protocol, self.options.json) = (crate::Protocol::JsonRpc, settings);
+            self
+        }
+
+        /// The web pages that may open a WebSocket here, besides those of this server's own host; none by default, and `*` stands for
+        /// all. See [`Origins`](crate::Origins).
+        pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
+            self.options.origins = crate::Origins::new(origins);
             self
         }
 

@@ -29,7 +29,7 @@ impl Stream {
     /// The system's; [`ErrorKind::InvalidData`] for what is no WebSocket, which has been answered;
     /// [`ErrorKind::UnexpectedEof`], [`ErrorKind::TimedOut`]
     pub fn accept_websocket(self, options: &Options, timeout: Duration) -> io::Result<Self> {
-        upgrade(self, Handshake::server(), Role::Server, options, timeout)
+        upgrade(self, Handshake::server(options), Role::Server, options, timeout)
     }
 
     /// Asks a server, `name:port`, for a WebSocket at `path`; gives up after `timeout`

@@ -365,9 +365,11 @@ pub fn reply<S: Slots, O: Sink>(
             Refusal::BadPayload => RemoteError::new(codes::ERROR)
                 .number(jsonrpc::codes::INTERNAL_ERROR)
                 .details("the handler's result is not JSON"),
-            Refusal::BadMethod | Refusal::Closed | Refusal::Draining | Refusal::TooManyInFlight { .. } | _ => {
-                RemoteError::new(codes::ERROR).details("the handler's error code can't be sent")
-            }
+            Refusal::BadMethod
+            | Refusal::Closed
+            | Refusal::Draining
+            | Refusal::TooManyInFlight { .. }
+            | _ => RemoteError::new(codes::ERROR).details("the handler's error code can't be sent"),
         };
         if let Err(refused) = reply_error(conn, refused.back, &why, out) {
             conn.abandon(refused.back);

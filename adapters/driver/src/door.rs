@@ -78,7 +78,7 @@ async fn until_stopping<F: Future>(hub: &Hub, future: F) -> Option<F::Output> {
 /// What a WebSocket of this hub's takes
 #[cfg(feature = "ws")]
 fn websocket_options(hub: &Hub) -> crate::ws::Options {
-    crate::ws::Options::new().max_message(max_message(hub))
+    crate::ws::Options::new().max_message(max_message(hub)).origins(hub.options.origins.clone())
 }
 
 /// The longest message that the dialect does not refuse itself, in bytes; longer ones end what carries them

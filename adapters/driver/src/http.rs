@@ -20,6 +20,8 @@ mod server;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
+use crate::Origins;
+
 pub use client::{HttpClient, HttpOptions};
 pub use connect::connect_handshake;
 pub(crate) use exchange::Answer;
@@ -66,6 +68,7 @@ pub struct Options {
     idle_timeout: Duration,
     write_timeout: Duration,
     connect_path: Option<String>,
+    origins: Origins,
 }
 
 impl Default for Options {
@@ -77,6 +80,7 @@ impl Default for Options {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             connect_path: Some(CONNECT_PATH.to_owned()),
+            origins: Origins::default(),
         }
     }
 }
@@ -114,6 +118,12 @@ impl Options {
     /// How long a client may take nothing of its answer; 30 s by default
     pub const fn write_timeout(mut self, timeout: Duration) -> Self {
         self.write_timeout = timeout;
+        self
+    }
+
+    /// The web pages that may open a WebSocket besides those of the server's own host; no others by default
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
         self
     }
 

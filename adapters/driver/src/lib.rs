@@ -214,6 +214,7 @@ mod internals;
 mod lane;
 mod link;
 mod options;
+mod origins;
 mod out;
 mod payload;
 mod peer;
@@ -262,6 +263,7 @@ pub use format::{Decode, Encode, WireFormat};
 #[cfg(feature = "_test")]
 pub use internals::Internals;
 pub use options::Direction;
+pub use origins::Origins;
 pub use payload::{IntoPayload, Payload};
 pub use peer::{Ack, Answer, Call, Peer, Ping, Pong, Response, Sending};
 pub use pending::PendingCall;

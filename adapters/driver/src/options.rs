@@ -9,7 +9,7 @@ use flyrpc_core::jsonrpc::{Framing, JsonRpc};
 use flyrpc_core::{CloseReason, Limits, Overload};
 
 use crate::dialect::AnyDialect;
-use crate::{BadAddress, Carrier, Endpoint, Info, Peer, Protocol, WireFormat};
+use crate::{BadAddress, Carrier, Endpoint, Info, Origins, Peer, Protocol, WireFormat};
 
 /// Which way a packet goes
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +35,8 @@ pub(crate) struct Options {
     /// What connections that speak JSON-RPC start from
     pub(crate) json: JsonRpc,
     pub(crate) format: WireFormat,
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "there are no WebSockets"))]
+    pub(crate) origins: Origins,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,
     pub(crate) write_timeout: Duration,
@@ -88,6 +90,7 @@ impl Default for Options {
             protocol: Protocol::FlyRpc,
             json: JsonRpc::new(),
             format: WireFormat::default(),
+            origins: Origins::default(),
             limits: Limits::new(),
             zip: ZipMode::Off,
             write_timeout: Duration::from_secs(30),
@@ -215,6 +218,13 @@ macro_rules! common_options {
         /// Both ends must agree. JSON-RPC is always JSON.
         pub fn format(mut self, format: crate::WireFormat) -> Self {
             self.options.format = format;
+            self
+        }
+
+        /// The web pages that may open a WebSocket here, besides those of this server's own host; none by default, and `*` stands for
+        /// all. See [`Origins`](crate::Origins).
+        pub fn origins<O: Into<String>>(mut self, origins: impl IntoIterator<Item = O>) -> Self {
+            self.options.origins = crate::Origins::new(origins);
             self
         }
 

@@ -27,6 +27,7 @@ pub use decoder::{Decoder, Failure};
 pub use encoder::{Control, Encoder};
 pub use handshake::{Handshake, accept_key};
 
+use crate::Origins;
 use crate::runtime::{Transport, TryWrite};
 
 /// A kind of message
@@ -53,6 +54,7 @@ pub enum Role {
 pub struct Options {
     max_message: usize,
     kind: Kind,
+    origins: Origins,
 }
 
 impl Default for Options {
@@ -64,13 +66,13 @@ impl Default for Options {
 impl Options {
     /// Text, and messages of 16 MiB at the most
     #[must_use]
-    pub const fn new() -> Self {
-        Self { max_message: 16 << 20, kind: Kind::Text }
+    pub fn new() -> Self {
+        Self { max_message: 16 << 20, kind: Kind::Text, origins: Origins::default() }
     }
 
     /// The longest message that is taken, in bytes, up to 4 GiB - 1
     #[must_use]
-    pub const fn max_message(mut self, bytes: usize) -> Self {
+    pub fn max_message(mut self, bytes: usize) -> Self {
         // A unit says its length in four bytes.
         let most = u32::MAX as usize;
         self.max_message = if bytes < most { bytes } else { most };
@@ -79,8 +81,15 @@ impl Options {
 
     /// What is sent; both kinds are taken
     #[must_use]
-    pub const fn kind(mut self, kind: Kind) -> Self {
+    pub fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// The web pages that a server takes besides those of its own host; no others by default
+    #[must_use]
+    pub fn origins(mut self, origins: Origins) -> Self {
+        self.origins = origins;
         self
     }
 }
@@ -107,7 +116,7 @@ impl<T: Transport> WebSocket<T> {
     /// The transport's; [`io::ErrorKind::InvalidData`] for what is no WebSocket, which has been answered;
     /// [`io::ErrorKind::UnexpectedEof`]
     pub async fn accept(transport: T, options: &Options) -> io::Result<Self> {
-        Self::after(transport, Handshake::server(), Role::Server, options).await
+        Self::after(transport, Handshake::server(options), Role::Server, options).await
     }
 
     /// Asks a server, `name:port`, for an upgrade; takes as long as the server does

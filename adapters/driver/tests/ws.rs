@@ -617,7 +617,7 @@ fn large_messages_go_both_ways_over_any_pipe_into_any_buffer() {
     }
 }
 
-static OPTIONS: Options = Options::new();
+static OPTIONS: std::sync::LazyLock<Options> = std::sync::LazyLock::new(Options::new);
 
 #[test]
 fn p16_a_peer_that_does_not_read_costs_bounded_memory() {

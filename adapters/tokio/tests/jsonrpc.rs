@@ -203,3 +203,46 @@ async fn one_request_is_served_by_itself() {
     };
     tokio::time::timeout(core::time::Duration::from_secs(5), gone).await.expect("who gave up is still served");
 }
+
+#[tokio::test]
+#[cfg(all(feature = "ws", feature = "http"))]
+async fn web_pages_of_other_hosts_open_no_websocket_unless_they_are_allowed() {
+    use std::io::{Read, Write};
+
+    for scheme in ["ws", "http"] {
+        for (allowed, origin, status) in [
+            (&[][..], "Origin: http://evil.example\r\n", "403"),
+            (&[], "Origin: null\r\n", "403"),
+            (&[], "Origin: http://HOST\r\n", "101"),
+            (&[], "", "101"),
+            (&["https://app.example"], "Origin: https://app.example\r\n", "101"),
+            (&["https://app.example"], "Origin: https://app.example.evil\r\n", "403"),
+            (&["*"], "Origin: null\r\n", "101"),
+        ] {
+            let origins = allowed.iter().copied();
+            let server = server().origins(origins).listen(format!("jsonrpc+{scheme}://127.0.0.1:0")).await.unwrap();
+            let address = server.local_address().unwrap().to_string();
+            let request = format!(
+                "GET / HTTP/1.1\r\nHost: HOST\r\n{origin}Connection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+            )
+            .replace("HOST", &address);
+            let answer = tokio::task::spawn_blocking(move || {
+                let mut raw = std::net::TcpStream::connect(address).unwrap();
+                raw.write_all(request.as_bytes()).unwrap();
+                let mut answer = [0; 12];
+                raw.read_exact(&mut answer).unwrap();
+                String::from_utf8_lossy(&answer).into_owned()
+            });
+            assert_eq!(answer.await.unwrap(), format!("HTTP/1.1 {status}"), "{scheme} {allowed:?} {origin}");
+        }
+    }
+}
+
+#[tokio::test]
+#[cfg(feature = "http")]
+async fn nobody_there_is_told_when_connecting_over_http_too() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = Client::new().connect(format!("jsonrpc+http://{free}/")).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+}

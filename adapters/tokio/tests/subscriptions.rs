@@ -125,3 +125,29 @@ async fn a_peer_has_so_many_and_no_more_p17() {
     let again = async { while subscribe(client.peer()).await.is_err() {} };
     tokio::time::timeout(WITHIN, again).await.expect("the place is not free");
 }
+
+#[tokio::test]
+async fn values_that_nobody_takes_hold_so_many_bytes_and_no_more_p16() {
+    let text = "x".repeat(1 << 20);
+    let server = Server::new()
+        .subscription("big", "value", "stop", move |big: Subscription, _: Request| {
+            let text = text.clone();
+            async move { while big.send(&text).await.is_ok() {} }
+        })
+        .listen("jsonrpc+tcp://127.0.0.1:0")
+        .await
+        .unwrap();
+    let client = Client::new().connect(server.address()).await.unwrap();
+    let mut values = client.subscribe::<String>("big", (), "stop").await.unwrap();
+    let arrived = async {
+        while client.stats().notifications < 10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, arrived).await.expect("reading stopped");
+    let mut came = 0;
+    while let Some(Ok(_)) = values.next().await {
+        came += 1;
+    }
+    assert!((4..=5).contains(&came), "{came} came");
+}

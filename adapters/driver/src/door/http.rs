@@ -11,7 +11,9 @@ use flyrpc_core::jsonrpc::Framing;
 
 use super::{Door, max_message};
 use crate::dialect::AnyDialect;
-use crate::http::{Answer, Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve};
+use crate::http::{
+    Answer, Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve,
+};
 use crate::hub::{Guest, Hub};
 use crate::runtime::{Runtime, Transport};
 use crate::{Carrier, Endpoint, Peer, ServerHandle};
@@ -27,6 +29,7 @@ impl Door {
         let Some(guest) = self.hub.greet() else { return };
         let options = &self.hub.options;
         let http = Options::new().max_message(max_message(&self.hub)).write_timeout(options.write_timeout);
+        let http = http.origins(options.origins.clone());
         let visit = Visit::<R> { door: Arc::clone(self), _guest: guest, runtime: PhantomData };
         R::spawn(Box::pin(async move { serve::<R, T>(stream, Arc::new(visit), &http).await }));
     }
@@ -109,7 +112,7 @@ impl<R: Runtime> Visit<R> {
     }
 }
 
-/// Connects to an HTTP server: at once for CONNECT, else when there is something to post
+/// Connects to an HTTP server: for CONNECT; else to see that it is there, and again when there is something to post
 pub(super) async fn connect<R: Runtime>(
     hub: &Arc<Hub>,
     dialect: AnyDialect,
@@ -122,6 +125,8 @@ pub(super) async fn connect<R: Runtime>(
     }
     let patience = hub.options.limits.get_call_timeout().max(SHORTEST_PATIENCE);
     let options = HttpOptions::new().max_message(max_message(hub)).exchange_timeout(patience);
+    // So that an address where nobody listens is told now, as for every other carrier, and not call by call.
+    drop(R::connect(address).await?);
     let client = HttpClient::<R>::new(address.clone(), &address.to_string(), path, options)?;
     Ok(hub.open::<R, _>(client, dialect))
 }

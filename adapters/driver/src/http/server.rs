@@ -19,6 +19,7 @@ use super::connect::{Opening, accept, opening, refuse};
 use super::exchange::{Answer, Exchange, LENGTH};
 use super::io::{self, Io, Phase, Prefixed, close, within, write_all};
 use super::{Host, Options};
+use crate::Origins;
 use crate::runtime::{Runtime, Transport};
 
 /// Serves one connection until it ends: HTTP/1.1 with keep-alive, or a stream that it becomes
@@ -87,6 +88,7 @@ async fn requests<R: Runtime, T: Transport>(stream: Prefixed<T>, host: Arc<dyn H
         phase,
         max_message: options.max_message,
         connect_path: options.connect_path.clone(),
+        origins: options.origins.clone(),
         remote,
     });
     let requests = Requests(Arc::clone(&shared));
@@ -132,6 +134,8 @@ struct Shared<T> {
     phase: Arc<Phase>,
     max_message: usize,
     connect_path: Option<String>,
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "there are no WebSockets"))]
+    origins: Origins,
     remote: String,
 }
 
@@ -148,7 +152,7 @@ impl<T: Transport> Service<Request<Incoming>> for Requests<T> {
         Box::pin(async move {
             let (head, mut body) = request.into_parts();
             #[cfg(feature = "ws")]
-            if let Some(reply) = upgrade::reply(&head) {
+            if let Some(reply) = upgrade::reply(&head, &shared.origins) {
                 if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
                     shared.phase.upgraded();
                 }
@@ -260,20 +264,25 @@ fn with_type(status: StatusCode, name: &'static str, body: Bytes) -> Reply {
 mod upgrade {
     use http_body_util::Full;
     use hyper::header::{
-        CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
     };
     use hyper::http::request::Parts;
     use hyper::{Method, Response, StatusCode};
 
     use super::{Reply, plain};
+    use crate::Origins;
 
     /// The answer to a request that wants WebSocket, `None` to any other
-    pub(super) fn reply(head: &Parts) -> Option<Reply> {
+    pub(super) fn reply(head: &Parts, origins: &Origins) -> Option<Reply> {
         let headers = &head.headers;
         let wanted = head.method == Method::GET && names(headers, &UPGRADE, "websocket");
         if !wanted {
             return None;
+        }
+        let header = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+        if !origins.allow(header(ORIGIN), header(HOST)) {
+            return Some(plain(StatusCode::FORBIDDEN, "403 not for pages of that origin\n"));
         }
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             let mut reply = plain(StatusCode::UPGRADE_REQUIRED, "426 must be version 13\n");

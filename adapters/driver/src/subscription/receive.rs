@@ -29,8 +29,9 @@ pub struct Subscribed<T> {
     value: PhantomData<fn() -> T>,
 }
 
-/// Values that wait to be taken; a subscription whose owner takes none ends
+/// Values that may wait to be taken, and their bytes beside the last one's; a subscription whose owner takes none ends
 const MAX_WAITING: usize = 1024;
+const MAX_BYTES: usize = 4 << 20;
 
 impl Peer {
     /// Subscribes: calls `subscribe`, and gives what comes as notifications with the id it is answered with, until it is dropped,
@@ -75,14 +76,14 @@ impl<T: DeserializeOwned> Subscribed<T> {
     /// The next value; `None` when no more come
     ///
     /// The peer ends a subscription with an error, [`Error::Remote`] with that as its details. A value that does not decode is
-    /// [`Error::UnreadableReply`], and others may follow. Where more than 1,024 values wait to be taken it has
+    /// [`Error::UnreadableReply`], and others may follow. Where more than 1,024 values, or 4 MiB of them, wait to be taken it has
     /// ended as well, with [`Error::Cancelled`] behind them. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
         let connection = Context::new(self.peer.clone(), MESSAGE, None);
         let mut lost = pin!(connection.cancelled());
         let item = poll_fn(|cx| {
             let mut state = self.queue.lock();
-            if let Some(item) = state.items.pop_front() {
+            if let Some(item) = state.pop() {
                 return Poll::Ready(Some(item));
             }
             if state.ended {
@@ -91,7 +92,7 @@ impl<T: DeserializeOwned> Subscribed<T> {
             state.waker = Some(cx.waker().clone());
             drop(state);
             // What came before the end is in the queue by now.
-            lost.as_mut().poll(cx).map(|()| self.queue.lock().items.pop_front())
+            lost.as_mut().poll(cx).map(|()| self.queue.lock().pop())
         })
         .await?;
         Some(match item {
@@ -138,6 +139,7 @@ struct State {
     expecting: usize,
     /// What came for ids that they may turn out to be, in order
     early: VecDeque<(Box<[u8]>, Item)>,
+    early_bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -146,6 +148,7 @@ struct Queue(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<Item>,
+    bytes: usize,
     ended: bool,
     waker: Option<Waker>,
 }
@@ -174,8 +177,9 @@ pub(crate) fn take(link: &Link, message: &Packet) -> bool {
         queue.push(item);
         return true;
     }
-    let expected = state.expecting > 0 && state.early.len() < MAX_WAITING;
+    let expected = state.expecting > 0 && state.early.len() < MAX_WAITING && state.early_bytes < MAX_BYTES;
     if expected {
+        state.early_bytes += item.len();
         state.early.push_back((key, item));
     }
     expected
@@ -198,6 +202,7 @@ impl State {
         let key = key(&id);
         let (ours, others) = core::mem::take(&mut self.early).into_iter().partition(|(id, _)| *id == key);
         self.early = others;
+        self.early_bytes = self.early.iter().map(|(_, item)| item.len()).sum();
         let ours: VecDeque<(Box<[u8]>, Item)> = ours;
         ours.into_iter().for_each(|(_, item)| queue.push(item));
         self.queues.insert(key, Arc::clone(queue));
@@ -220,7 +225,25 @@ impl Drop for Expecting<'_> {
         state.expecting -= 1;
         if state.expecting == 0 {
             state.early = VecDeque::new();
+            state.early_bytes = 0;
         }
+    }
+}
+
+impl Item {
+    const fn len(&self) -> usize {
+        match self {
+            Self::Value(bytes) | Self::Error(bytes) => bytes.len(),
+            Self::Lagged => 0,
+        }
+    }
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Item> {
+        let item = self.items.pop_front()?;
+        self.bytes -= item.len();
+        Some(item)
     }
 }
 
@@ -234,7 +257,9 @@ impl Queue {
         if waiting.ended {
             return;
         }
-        let item = if waiting.items.len() >= MAX_WAITING { Item::Lagged } else { item };
+        let is_full = waiting.items.len() >= MAX_WAITING || waiting.bytes >= MAX_BYTES;
+        let item = if is_full { Item::Lagged } else { item };
+        waiting.bytes += item.len();
         waiting.ended = !matches!(item, Item::Value(_));
         waiting.items.push_back(item);
         let waker = waiting.waker.take();

@@ -6,6 +6,9 @@ use bytes::{Buf, BytesMut};
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::{client, derive_accept_key, server};
 
+use super::Options;
+use crate::Origins;
+
 /// An upgrade under way, at either end
 ///
 /// Write [`outgoing`](Self::outgoing) and say how much with [`sent`](Self::sent); read into [`space`](Self::space); call
@@ -20,6 +23,8 @@ pub struct Handshake {
     searched: usize,
     /// What the server must answer, at a client
     accept: Option<String>,
+    /// Whom a server takes
+    origins: Origins,
     done: bool,
 }
 
@@ -47,14 +52,15 @@ impl Handshake {
         Ok(Self::new(request.into_bytes(), Some(accept_key(&key))))
     }
 
-    /// A server's: accepts any path
+    /// A server's: accepts any path, and the web pages that the options name
     #[must_use]
-    pub fn server() -> Self {
-        Self::new(Vec::new(), None)
+    pub fn server(options: &Options) -> Self {
+        Self { origins: options.origins.clone(), ..Self::new(Vec::new(), None) }
     }
 
     fn new(outgoing: Vec<u8>, accept: Option<String>) -> Self {
-        Self { outgoing, sent: 0, received: BytesMut::new(), searched: 0, accept, done: false }
+        let origins = Origins::default();
+        Self { outgoing, sent: 0, received: BytesMut::new(), searched: 0, accept, origins, done: false }
     }
 
     /// Room for the next read
@@ -126,6 +132,11 @@ impl Handshake {
             self.refuse("400 Bad Request");
             return Err(invalid("not a request for a WebSocket"));
         };
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap_or_default());
+        if !self.origins.allow(header("Origin"), header("Host")) {
+            self.refuse("403 Forbidden");
+            return Err(invalid("a web page of another host that is not allowed"));
+        }
         let Ok(response) = server::create_response(&request) else {
             self.refuse("426 Upgrade Required");
             return Err(invalid("a request, but not for a WebSocket"));
