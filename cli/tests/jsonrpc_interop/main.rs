@@ -4,6 +4,7 @@
 //! installed fails the tests where `CI` is set; elsewhere it is skipped, loudly.
 
 mod clangd;
+mod library;
 mod peers;
 mod process;
 
@@ -142,7 +143,7 @@ fn net_rpc_calls_flyrpc_with_version_1() {
 fn flyrpc_calls_vscode_jsonrpc_over_tcp() {
     with(Program::Vscode, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
-        all_methods(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
+        both_ways(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
     });
 }
 
@@ -150,7 +151,7 @@ fn flyrpc_calls_vscode_jsonrpc_over_tcp() {
 fn flyrpc_calls_vscode_jsonrpc_over_stdio() {
     with(Program::Vscode, |peer| {
         let address = format!("jsonrpc+stdio:{}", peer.command_line("serve stdio"));
-        all_methods(&Calls::to(address, LSP_OPTIONS));
+        both_ways(&Calls::to(address, LSP_OPTIONS));
     });
 }
 
@@ -158,7 +159,7 @@ fn flyrpc_calls_vscode_jsonrpc_over_stdio() {
 fn flyrpc_calls_python_lsp_jsonrpc_over_tcp() {
     with(Program::PythonLsp, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
-        all_methods(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
+        both_ways(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
     });
 }
 
@@ -166,7 +167,7 @@ fn flyrpc_calls_python_lsp_jsonrpc_over_tcp() {
 fn flyrpc_calls_python_lsp_jsonrpc_over_stdio() {
     with(Program::PythonLsp, |peer| {
         let address = format!("jsonrpc+stdio:{}", peer.command_line("serve stdio"));
-        all_methods(&Calls::to(address, LSP_OPTIONS));
+        both_ways(&Calls::to(address, LSP_OPTIONS));
     });
 }
 
@@ -175,7 +176,7 @@ fn flyrpc_calls_json_rpc_2_0_over_tcp() {
     with(Program::JsonRpc2, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
         let calls = Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), &[]);
-        all_methods(&calls);
+        both_ways(&calls);
         notes(&calls, "note", "count");
     });
 }
@@ -238,6 +239,12 @@ fn flyrpc_calls_the_server_of_the_mcp_sdk() {
         assert_eq!(counted["content"][0]["text"], "2", "{counted}");
         calls.fails(&["tools/call", r#"{"name":"nothing"}"#], "-32602");
     });
+}
+
+/// Where the server can call its client
+fn both_ways(calls: &Calls) {
+    calls.answers(&["greet", "[]", "--name", "the command"], r#""hello, the command""#);
+    all_methods(calls);
 }
 
 fn all_methods(calls: &Calls) {
