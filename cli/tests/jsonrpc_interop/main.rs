@@ -109,9 +109,23 @@ fn json_rpc_2_0_calls_flyrpc_over_http() {
 fn jsonrpsee_calls_flyrpc_over_websocket() {
     with(Program::Jsonrpsee, |peer| {
         let server = Serving::start("jsonrpc+ws://127.0.0.1:0/rpc", &[]);
-        let more = ["big", "batch", "subscription", "two-subscriptions", "ping", "string-ids"];
-        peer.checks(["ws", server.url()], &[ECHO, CALLS, &more]);
+        jsonrpsee_over_websocket(peer, &server);
     });
+}
+
+/// The port of an HTTP server takes WebSockets as well, as jsonrpsee's own does
+#[test]
+fn jsonrpsee_calls_flyrpc_over_websocket_on_http() {
+    with(Program::Jsonrpsee, |peer| {
+        let server = Serving::start("jsonrpc+http://127.0.0.1:0/rpc", &[]);
+        jsonrpsee_over_websocket(peer, &server);
+    });
+}
+
+fn jsonrpsee_over_websocket(peer: &Peer, server: &Serving) {
+    let more = ["big", "batch", "subscription", "two-subscriptions", "ping", "string-ids"];
+    let url = format!("ws://{}/rpc", server.host_and_port());
+    peer.checks(["ws", url.as_str()], &[ECHO, CALLS, &more]);
 }
 
 #[test]
@@ -125,10 +139,21 @@ fn jsonrpsee_calls_flyrpc_over_http() {
 #[test]
 fn net_rpc_calls_flyrpc_over_connect() {
     with(Program::Go, |peer| {
-        let server = Serving::start("jsonrpc+connect://127.0.0.1:0/_goRPC_", &[]);
-        let http = ["own-error", "connect-with-crlf", "get-is-refused", "wrong-path"];
-        peer.checks(["connect", server.host_and_port()], &[GO, &http]);
+        net_rpc_over_connect(peer, &Serving::start("jsonrpc+connect://127.0.0.1:0/_goRPC_", &[]));
     });
+}
+
+/// As rpc.HandleHTTP does it, beside whatever else there is on the port
+#[test]
+fn net_rpc_calls_flyrpc_over_connect_on_http() {
+    with(Program::Go, |peer| {
+        net_rpc_over_connect(peer, &Serving::start("jsonrpc+http://127.0.0.1:0/rpc", &[]));
+    });
+}
+
+fn net_rpc_over_connect(peer: &Peer, server: &Serving) {
+    let http = ["own-error", "connect-with-crlf", "get-is-refused", "wrong-path"];
+    peer.checks(["connect", server.host_and_port()], &[GO, &http]);
 }
 
 #[test]
