@@ -4,6 +4,7 @@
 //! installed fails the tests where `CI` is set; elsewhere it is skipped, loudly.
 
 mod clangd;
+mod library;
 mod peers;
 mod process;
 
@@ -108,9 +109,23 @@ fn json_rpc_2_0_calls_flyrpc_over_http() {
 fn jsonrpsee_calls_flyrpc_over_websocket() {
     with(Program::Jsonrpsee, |peer| {
         let server = Serving::start("jsonrpc+ws://127.0.0.1:0/rpc", &[]);
-        let more = ["big", "batch", "subscription", "two-subscriptions", "ping", "string-ids"];
-        peer.checks(["ws", server.url()], &[ECHO, CALLS, &more]);
+        jsonrpsee_over_websocket(peer, &server);
     });
+}
+
+/// The port of an HTTP server takes WebSockets as well, as jsonrpsee's own does
+#[test]
+fn jsonrpsee_calls_flyrpc_over_websocket_on_http() {
+    with(Program::Jsonrpsee, |peer| {
+        let server = Serving::start("jsonrpc+http://127.0.0.1:0/rpc", &[]);
+        jsonrpsee_over_websocket(peer, &server);
+    });
+}
+
+fn jsonrpsee_over_websocket(peer: &Peer, server: &Serving) {
+    let more = ["big", "batch", "subscription", "two-subscriptions", "ping", "string-ids"];
+    let url = format!("ws://{}/rpc", server.host_and_port());
+    peer.checks(["ws", url.as_str()], &[ECHO, CALLS, &more]);
 }
 
 #[test]
@@ -124,10 +139,21 @@ fn jsonrpsee_calls_flyrpc_over_http() {
 #[test]
 fn net_rpc_calls_flyrpc_over_connect() {
     with(Program::Go, |peer| {
-        let server = Serving::start("jsonrpc+connect://127.0.0.1:0/_goRPC_", &[]);
-        let http = ["own-error", "connect-with-crlf", "get-is-refused", "wrong-path"];
-        peer.checks(["connect", server.host_and_port()], &[GO, &http]);
+        net_rpc_over_connect(peer, &Serving::start("jsonrpc+connect://127.0.0.1:0/_goRPC_", &[]));
     });
+}
+
+/// As rpc.HandleHTTP does it, beside whatever else there is on the port
+#[test]
+fn net_rpc_calls_flyrpc_over_connect_on_http() {
+    with(Program::Go, |peer| {
+        net_rpc_over_connect(peer, &Serving::start("jsonrpc+http://127.0.0.1:0/rpc", &[]));
+    });
+}
+
+fn net_rpc_over_connect(peer: &Peer, server: &Serving) {
+    let http = ["own-error", "connect-with-crlf", "get-is-refused", "wrong-path"];
+    peer.checks(["connect", server.host_and_port()], &[GO, &http]);
 }
 
 #[test]
@@ -142,7 +168,7 @@ fn net_rpc_calls_flyrpc_with_version_1() {
 fn flyrpc_calls_vscode_jsonrpc_over_tcp() {
     with(Program::Vscode, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
-        all_methods(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
+        both_ways(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
     });
 }
 
@@ -150,7 +176,7 @@ fn flyrpc_calls_vscode_jsonrpc_over_tcp() {
 fn flyrpc_calls_vscode_jsonrpc_over_stdio() {
     with(Program::Vscode, |peer| {
         let address = format!("jsonrpc+stdio:{}", peer.command_line("serve stdio"));
-        all_methods(&Calls::to(address, LSP_OPTIONS));
+        both_ways(&Calls::to(address, LSP_OPTIONS));
     });
 }
 
@@ -158,7 +184,7 @@ fn flyrpc_calls_vscode_jsonrpc_over_stdio() {
 fn flyrpc_calls_python_lsp_jsonrpc_over_tcp() {
     with(Program::PythonLsp, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
-        all_methods(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
+        both_ways(&Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), LSP_OPTIONS));
     });
 }
 
@@ -166,7 +192,7 @@ fn flyrpc_calls_python_lsp_jsonrpc_over_tcp() {
 fn flyrpc_calls_python_lsp_jsonrpc_over_stdio() {
     with(Program::PythonLsp, |peer| {
         let address = format!("jsonrpc+stdio:{}", peer.command_line("serve stdio"));
-        all_methods(&Calls::to(address, LSP_OPTIONS));
+        both_ways(&Calls::to(address, LSP_OPTIONS));
     });
 }
 
@@ -175,7 +201,7 @@ fn flyrpc_calls_json_rpc_2_0_over_tcp() {
     with(Program::JsonRpc2, |peer| {
         let (_server, port) = peer.serve(&["tcp"]);
         let calls = Calls::to(format!("jsonrpc+tcp://127.0.0.1:{port}"), &[]);
-        all_methods(&calls);
+        both_ways(&calls);
         notes(&calls, "note", "count");
     });
 }
@@ -238,6 +264,12 @@ fn flyrpc_calls_the_server_of_the_mcp_sdk() {
         assert_eq!(counted["content"][0]["text"], "2", "{counted}");
         calls.fails(&["tools/call", r#"{"name":"nothing"}"#], "-32602");
     });
+}
+
+/// Where the server can call its client
+fn both_ways(calls: &Calls) {
+    calls.answers(&["greet", "[]", "--name", "the command"], r#""hello, the command""#);
+    all_methods(calls);
 }
 
 fn all_methods(calls: &Calls) {

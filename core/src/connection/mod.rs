@@ -297,6 +297,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             && (self.receiving == 0 || self.skipping)
             && self.controls.is_empty()
             && !self.dialect.is_due()
+            // Answers that are held back go with those to what is still in the input.
+            && (self.dialect.held() == 0 || self.input_ended)
     }
 
     const fn reason(&self) -> CloseReason {

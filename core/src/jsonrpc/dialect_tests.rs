@@ -200,6 +200,29 @@ fn busy_and_draining_go_into_the_batch() {
     assert_eq!(out, "{\"jsonrpc\":\"2.0\",\"id\":9,\"error\":{\"code\":-32000,\"message\":\"Draining\"}}\n");
 }
 
+#[test]
+fn p15_a_drain_waits_for_the_rest_of_a_batch_that_is_half_handled() {
+    let mut server = peer(JsonRpc::new());
+    let mut rest = &br#"[{"jsonrpc":"2.0","method":"a","id":1},{"jsonrpc":"2.0","method":"b","id":2}]"#[..];
+    let token = loop {
+        let step = server.handle_input(NOW, rest).unwrap();
+        rest = &rest[step.consumed..];
+        if let What::Incoming(Incoming::Request { token, .. }) = step.what {
+            break token;
+        }
+    };
+    server.reply(token, Reply::ok("1"), &mut Vec::new()).unwrap();
+    server.drain(NOW, Instant::from_micros(1_000_000));
+    assert_eq!(server.poll_event(), None, "its first answer is still to be sent");
+    let (seen, sent) = serve(&mut server, rest);
+    assert!(seen.is_empty(), "{seen:?}");
+    assert!(
+        sent.starts_with(r#"[{"jsonrpc":"2.0","id":1,"result":1},{"jsonrpc":"2.0","id":2,"error":{"#),
+        "{sent}"
+    );
+    assert!(matches!(server.poll_event(), Some(crate::Event::Closed { why: crate::CloseReason::Drained })));
+}
+
 fn requests(peer: &mut Peer, mut input: &[u8]) -> Vec<ReplyToken<JsonRpc>> {
     let mut tokens = Vec::new();
     loop {

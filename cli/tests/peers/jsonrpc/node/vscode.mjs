@@ -43,7 +43,7 @@ function connect(input, output) {
 
 // The last argument of each handler is its cancellation token.
 function serve(connection) {
-  let notes = 0;
+  let [notes, cancelled] = [0, 0];
   connection.onRequest("echo", (...params) => {
     const given = params.slice(0, -1);
     // The package hands an object over as it is, an array as arguments, and nothing as nothing.
@@ -52,15 +52,19 @@ function serve(connection) {
   connection.onRequest("upper", (text) =>
     typeof text === "string" ? text.toUpperCase() : new ResponseError(ErrorCodes.InvalidParams, "Invalid params"));
   connection.onRequest("sleep", async (ms, token) => {
-    const cancelled = new Promise((done) => token.onCancellationRequested(done));
-    await Promise.race([pause(ms), cancelled]);
-    if (token.isCancellationRequested) return new ResponseError(REQUEST_CANCELLED, "cancelled");
+    const noLonger = new Promise((done) => token.onCancellationRequested(done));
+    await Promise.race([pause(ms), noLonger]);
+    if (token.isCancellationRequested) {
+      cancelled += 1;
+      return new ResponseError(REQUEST_CANCELLED, "cancelled");
+    }
     return `slept ${ms} ms`;
   });
   connection.onRequest("fail", (...params) =>
     new ResponseError(OWN_ERROR.code, OWN_ERROR.message, params.slice(0, -1)));
   connection.onNotification("note", () => { notes += 1; });
   connection.onRequest("count", () => notes);
+  connection.onRequest("cancelled", () => cancelled);
   connection.onRequest("greet", async () => {
     const name = await connection.sendRequest("name");
     await connection.sendNotification("greeted", name);
