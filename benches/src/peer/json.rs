@@ -18,7 +18,7 @@ pub(crate) trait Carrier: Send + Sync + 'static {
 /// A line for each message
 pub(crate) struct Lines;
 pub(crate) struct WebSocket;
-/// POST: each outstanding call has a connection of its own
+/// POST, over the client's pool of connections
 pub(crate) struct Http;
 
 impl Carrier for Lines {
