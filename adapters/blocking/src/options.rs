@@ -70,7 +70,8 @@ impl Default for Options {
 impl Options {
     /// What connections to, or at, an endpoint speak
     pub(crate) fn dialect(&self, endpoint: &Endpoint) -> io::Result<AnyDialect> {
-        let not_here = |why| Err(io::Error::new(ErrorKind::Unsupported, format!("{endpoint}: {why}")));
+        let bad = |kind, why| Err(io::Error::new(kind, format!("{endpoint}: {why}")));
+        let not_here = |why| bad(ErrorKind::InvalidInput, why);
         match (endpoint.protocol.unwrap_or(self.protocol), endpoint.carrier) {
             (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Fly::default())),
             (Protocol::FlyRpc, _) => not_here("FlyRPC is not carried by it"),
@@ -78,7 +79,9 @@ impl Options {
             (_, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),
             (_, Carrier::WebSocket) if cfg!(feature = "ws") => Ok(self.json_in(Framing::Units)),
             (_, Carrier::WebSocket) => not_here("it needs feature 'ws'"),
-            (_, Carrier::Http) => not_here("HTTP POST is offered by flyrpc-tokio or flyrpc-smol, not here"),
+            (_, Carrier::Http) => {
+                bad(ErrorKind::Unsupported, "HTTP POST is offered by flyrpc-tokio or flyrpc-smol, not here")
+            }
             (_, _) => not_here("it is not carried here"),
         }
     }

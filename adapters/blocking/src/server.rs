@@ -144,7 +144,7 @@ impl Shared {
 
     /// Takes a connection, unless there are as many as may be, or it is the end
     pub(crate) fn take(self: &Arc<Self>, stream: Stream, dialect: AnyDialect) -> io::Result<Option<Peer>> {
-        self.enter(stream, dialect, |connections| !connections.stopped && !self.is_full(connections))
+        self.enter(stream, dialect, |connections| !self.is_full(connections))
     }
 
     /// Takes the connection of a guest, which has been counted
@@ -154,8 +154,13 @@ impl Shared {
         stream: Stream,
         dialect: AnyDialect,
     ) -> io::Result<Option<Peer>> {
-        let peer = self.enter(stream, dialect, |connections| !connections.stopped);
-        drop(guest);
+        let mut handshake = None;
+        let peer = self.enter(stream, dialect, |connections| {
+            // One is in the other's place from here on.
+            handshake = connections.guests.remove(&guest.number);
+            true
+        });
+        drop((guest, handshake));
         peer
     }
 
@@ -181,7 +186,7 @@ impl Shared {
         self: &Arc<Self>,
         stream: Stream,
         dialect: AnyDialect,
-        may_enter: impl FnOnce(&Connections) -> bool,
+        may_enter: impl FnOnce(&mut Connections) -> bool,
     ) -> io::Result<Option<Peer>> {
         let server = Arc::downgrade(self);
         let options = Arc::clone(&self.options);
@@ -198,7 +203,7 @@ impl Shared {
         let peer = link.peer();
         {
             let mut connections = self.lock();
-            if !may_enter(&connections) {
+            if connections.stopped || !may_enter(&mut connections) {
                 return Ok(None);
             }
             connections.peers.insert(peer.id(), peer.clone());

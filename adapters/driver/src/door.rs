@@ -42,7 +42,7 @@ impl Door {
             Carrier::Stream => drop(self.hub.take::<R, _>(stream, self.dialect.clone())),
             #[cfg(feature = "ws")]
             Carrier::WebSocket => {
-                let Some(guest) = self.hub.greet() else { return };
+                let Some(place) = self.hub.place() else { return };
                 let door = Arc::clone(self);
                 R::spawn(Box::pin(async move {
                     let options = websocket_options(&door.hub);
@@ -50,9 +50,8 @@ impl Door {
                     let handshake = crate::ws::WebSocket::accept(stream, &options);
                     let handshake = until_stopping(&door.hub, handshake);
                     if let Ok(Some(Ok(socket))) = within::<R, _>(HANDSHAKE, handshake).await {
-                        drop(door.hub.take_guest::<R, _>(socket, door.dialect.clone(), limits));
+                        drop(door.hub.enter::<R, _>(socket, door.dialect.clone(), limits, Some(place)));
                     }
-                    drop(guest);
                 }));
             }
             #[cfg(feature = "http")]

@@ -31,8 +31,8 @@ pub(crate) struct Hub {
 #[derive(Debug, Default)]
 pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
-    /// Those that are not connections yet (a handshake is under way), or carry some (HTTP)
-    pub(crate) guests: usize,
+    /// Places taken: by sockets that are connections, are about to become one, or carry some (HTTP)
+    pub(crate) places: usize,
     /// It has ended when nobody is connected and nothing listens, though nobody has stopped it
     pub(crate) ends_alone: bool,
     /// No connection is taken any more
@@ -66,44 +66,28 @@ impl Hub {
         transport: T,
         dialect: AnyDialect,
     ) -> Option<Peer> {
-        if !self.may_enter(&self.lock()) {
-            return None;
-        }
-        self.enter::<R, T>(transport, dialect, self.options.limits.clone(), |state| self.may_enter(state))
+        let place = self.place()?;
+        self.enter::<R, T>(transport, dialect, self.options.limits.clone(), Some(place))
     }
 
-    fn may_enter(&self, state: &HubState) -> bool {
-        !state.stopped && state.peers.len() + state.guests < self.max_connections
-    }
-
-    /// Takes the connection of a guest, which has been counted
-    #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) fn take_guest<R: Runtime, T: Transport>(
+    /// Takes a connection into a place, or, without one, into that of what carries it; unless it is the end
+    pub(crate) fn enter<R: Runtime, T: Transport>(
         self: &Arc<Self>,
         transport: T,
         dialect: AnyDialect,
         limits: Limits,
-    ) -> Option<Peer> {
-        self.enter::<R, T>(transport, dialect, limits, |state| !state.stopped)
-    }
-
-    fn enter<R: Runtime, T: Transport>(
-        self: &Arc<Self>,
-        transport: T,
-        dialect: AnyDialect,
-        limits: Limits,
-        may_enter: impl FnOnce(&HubState) -> bool,
+        place: Option<Place>,
     ) -> Option<Peer> {
         let peer = self.link::<R, T>(&transport, dialect, limits);
         {
             // Who stops the server closes those who are in the list, so nobody enters behind that.
             let mut state = self.lock();
-            if !may_enter(&state) {
+            if state.stopped {
                 return None;
             }
             state.peers.insert(peer.id(), peer.clone());
         }
-        self.start::<R, T>(&peer, transport);
+        self.start::<R, T>(&peer, transport, place);
         Some(peer)
     }
 
@@ -115,7 +99,7 @@ impl Hub {
     ) -> Peer {
         let peer = self.link::<R, T>(&transport, dialect, self.options.limits.clone());
         self.lock().peers.insert(peer.id(), peer.clone());
-        self.start::<R, T>(&peer, transport);
+        self.start::<R, T>(&peer, transport, None);
         peer
     }
 
@@ -137,9 +121,9 @@ impl Hub {
         }
     }
 
-    fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T) {
+    fn start<R: Runtime, T: Transport>(self: &Arc<Self>, peer: &Peer, transport: T, place: Option<Place>) {
         // It leaves the list also when the runtime drops its task, or can't start one.
-        let entry = Entry { hub: Arc::downgrade(self), id: peer.id() };
+        let entry = Entry { hub: Arc::downgrade(self), id: peer.id(), _place: place };
         if self.options.hello {
             peer.link.say_hello();
         }
@@ -178,20 +162,18 @@ impl Hub {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        let state = self.lock();
-        state.peers.len() + state.guests >= self.max_connections
+        self.lock().places >= self.max_connections
     }
 
-    /// Counts a guest, unless there are as many as may be, or it is the end
-    #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
+    /// A place for what was accepted, unless as many are taken as there may be, or it is the end
+    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.lock();
-        if !self.may_enter(&state) {
+        if state.stopped || state.places >= self.max_connections {
             return None;
         }
-        state.guests += 1;
+        state.places += 1;
         drop(state);
-        Some(Guest { hub: Arc::clone(self) })
+        Some(Place { hub: Arc::clone(self) })
     }
 
     /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
@@ -226,6 +208,8 @@ impl<R: Runtime, T: Transport> Future for Listed<R, T> {
 struct Entry {
     hub: Weak<Hub>,
     id: ConnectionId,
+    /// Free when the connection has left the list
+    _place: Option<Place>,
 }
 
 impl Drop for Entry {
@@ -236,16 +220,14 @@ impl Drop for Entry {
     }
 }
 
-/// A guest's place
-#[cfg(any(feature = "ws", feature = "http"))]
-pub(crate) struct Guest {
+/// One of the places that a server has
+pub(crate) struct Place {
     hub: Arc<Hub>,
 }
 
-#[cfg(any(feature = "ws", feature = "http"))]
-impl Drop for Guest {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.hub.change(|state| state.guests -= 1);
+        self.hub.change(|state| state.places -= 1);
     }
 }
 

@@ -245,7 +245,7 @@ impl<R> ServerHandle<R> {
         let poll = |cx: &mut Context<'_>| {
             let mut state = self.hub.lock();
             let is_over = state.stopped || state.ends_alone;
-            if is_over && state.listening == 0 && state.peers.is_empty() && state.guests == 0 {
+            if is_over && state.listening == 0 && state.peers.is_empty() && state.places == 0 {
                 return Poll::Ready(());
             }
             state.watchers.add(cx.waker());

@@ -466,8 +466,8 @@ fn a_close_of_the_peers_is_answered_with_its_code_and_ends_the_stream() {
             let sent = read(&mut theirs).unwrap().unwrap();
             assert_eq!(open(&sent), (CLOSE, answer.to_vec(), sent.len()));
             assert_eq!(read(&mut ours).unwrap().unwrap(), b"", "and stays at its end");
-            let Poll::Ready(Err(error)) = write(&mut ours, &units(&[b"late"])) else { panic!() };
-            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            let late = units(&[b"late"]);
+            assert!(matches!(write(&mut ours, &late), Poll::Ready(Ok(n)) if n == late.len()), "for nobody");
             assert!(matches!(ours.poll_shutdown(&mut cx()), Poll::Ready(Ok(()))));
             assert_eq!(read(&mut theirs).unwrap().unwrap(), b"", "one close is enough");
         }

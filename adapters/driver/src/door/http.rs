@@ -14,7 +14,7 @@ use crate::dialect::AnyDialect;
 use crate::http::{
     Answer, Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve,
 };
-use crate::hub::{Guest, Hub};
+use crate::hub::{Hub, Place};
 use crate::runtime::{Runtime, Transport};
 use crate::{Carrier, Endpoint, Peer, ServerHandle};
 
@@ -26,11 +26,11 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Door {
     pub(super) fn admit_http<R: Runtime, T: Transport>(self: &Arc<Self>, stream: T) {
-        let Some(guest) = self.hub.greet() else { return };
+        let Some(place) = self.hub.place() else { return };
         let options = &self.hub.options;
         let http = Options::new().max_message(max_message(&self.hub)).write_timeout(options.write_timeout);
         let http = http.origins(options.origins.clone());
-        let visit = Visit::<R> { door: Arc::clone(self), _guest: guest, runtime: PhantomData };
+        let visit = Visit::<R> { door: Arc::clone(self), _place: place, runtime: PhantomData };
         R::spawn(Box::pin(async move { serve::<R, T>(stream, Arc::new(visit), &http).await }));
     }
 }
@@ -38,7 +38,7 @@ impl Door {
 /// One HTTP connection
 struct Visit<R> {
     door: Arc<Door>,
-    _guest: Guest,
+    _place: Place,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -83,7 +83,7 @@ impl<R: Runtime> ServerHandle<R> {
         let len = u32::try_from(text.len()).ok()?;
         let unit = Bytes::from([&len.to_be_bytes(), text].concat());
         let (exchange, answering) = Exchange::new(unit, "request".to_owned());
-        let _guest = self.hub().greet()?;
+        let _place = self.hub().place()?;
         if !take::<R>(self.hub(), exchange) {
             return None;
         }
@@ -100,7 +100,7 @@ fn take<R: Runtime>(hub: &Arc<Hub>, exchange: Exchange) -> bool {
     // Calls of ours can't be answered here, so this is only for its handlers.
     let limits = hub.options.limits.clone().call_timeout(EXCHANGE);
     let dialect = hub.options.json_in(Framing::Units);
-    let Some(peer) = hub.take_guest::<R, _>(exchange, dialect, limits) else { return false };
+    let Some(peer) = hub.enter::<R, _>(exchange, dialect, limits, None) else { return false };
     departure.then(move || peer.close());
     true
 }
@@ -108,7 +108,7 @@ fn take<R: Runtime>(hub: &Arc<Hub>, exchange: Exchange) -> bool {
 impl<R: Runtime> Visit<R> {
     fn join<S: Transport>(&self, stream: S, framing: Framing) {
         let hub = &self.door.hub;
-        drop(hub.take_guest::<R, _>(stream, hub.options.json_in(framing), hub.options.limits.clone()));
+        drop(hub.enter::<R, _>(stream, hub.options.json_in(framing), hub.options.limits.clone(), None));
     }
 }
 

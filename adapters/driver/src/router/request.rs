@@ -82,16 +82,22 @@ impl<P: Caller> Request<P> {
     /// It is not what the format and the type ask for.
     pub fn decode<T: Decode>(&self) -> Result<T, FormatError> {
         let payload = &self.packet.payload;
-        let first = T::decode(payload);
-        if first.is_ok() || self.context.protocol() != Protocol::JsonRpc {
-            return first;
+        if self.context.protocol() != Protocol::JsonRpc {
+            return T::decode(payload);
         }
-        let second = match jsonrpc::only_element(payload) {
-            _ if payload.is_empty() => T::decode(&Bytes::from_static(b"null")),
-            Some(element) => T::decode(&payload.slice_ref(element)),
-            None => return first,
-        };
-        second.or(first)
+        match jsonrpc::only_element(payload) {
+            _ if payload.is_empty() => {
+                T::decode(&Bytes::from_static(b"null")).or_else(|_| T::decode(payload))
+            }
+            // An object is hardly ever meant as the only one of a list.
+            Some(element @ [b'{', ..]) => {
+                T::decode(&payload.slice_ref(element)).or_else(|_| T::decode(payload))
+            }
+            Some(element) => {
+                T::decode(payload).or_else(|error| T::decode(&payload.slice_ref(element)).map_err(|_| error))
+            }
+            None => T::decode(payload),
+        }
     }
 
     /// Who sent it, and more
