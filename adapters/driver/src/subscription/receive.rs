@@ -37,7 +37,8 @@ impl Peer {
     /// Subscribes: calls `subscribe`, and gives what comes as notifications with the id it is answered with, until it is dropped,
     /// which calls `unsubscribe`
     ///
-    /// Notifications whose method has a handler of its own go there instead.
+    /// Notifications whose method has a handler of its own go there instead. Over HTTP POST none can come: only a WebSocket, or a
+    /// stream, carries subscriptions.
     ///
     /// ```
     /// use flyrpc_driver::{Error, Peer};
@@ -73,7 +74,7 @@ impl Peer {
 }
 
 impl<T: DeserializeOwned> Subscribed<T> {
-    /// The next value; `None` when no more come
+    /// The next value; `None` when no more come: the subscription has ended with an error, or its connection
     ///
     /// The peer ends a subscription with an error, [`Error::Remote`] with that as its details. A value that does not decode is
     /// [`Error::UnreadableReply`], and others may follow. Where more than 1,024 values, or 4 MiB of them, wait to be taken it has
