@@ -32,11 +32,16 @@ pub(crate) struct Hub {
 pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
     /// Those that are not connections yet (a handshake is under way), or carry some (HTTP)
-    pub(crate) guests: usize,
+    pub(crate) guests: BTreeMap<u64, Waker>,
+    /// Numbers the guests
+    #[cfg(any(feature = "ws", feature = "http"))]
+    greeted: u64,
     /// It has ended when nobody is connected and nothing listens, though nobody has stopped it
     pub(crate) ends_alone: bool,
     /// No connection is taken any more
     pub(crate) stopped: bool,
+    /// Nor may a guest go on
+    overdue: bool,
     /// Listening sockets that are open
     pub(crate) listening: usize,
     /// Whom to tell when a connection has ended, or when it stops
@@ -73,7 +78,7 @@ impl Hub {
     }
 
     fn may_enter(&self, state: &HubState) -> bool {
-        !state.stopped && state.peers.len() + state.guests < self.max_connections
+        !state.stopped && state.peers.len() + state.guests.len() < self.max_connections
     }
 
     /// Takes the connection of a guest, which has been counted
@@ -158,6 +163,18 @@ impl Hub {
     /// Takes no connection any more
     pub(crate) fn stop(&self) {
         self.change(|state| state.stopped = true);
+        self.wake_guests();
+    }
+
+    /// Guests go no further: what they have still to write is not waited for any more
+    pub(crate) fn expel(&self) {
+        self.lock().overdue = true;
+        self.wake_guests();
+    }
+
+    fn wake_guests(&self) {
+        let wakers: Vec<Waker> = self.lock().guests.values().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Changes something that others wait for; what the change gives back is dropped without the lock
@@ -179,7 +196,7 @@ impl Hub {
 
     pub(crate) fn is_full(&self) -> bool {
         let state = self.lock();
-        state.peers.len() + state.guests >= self.max_connections
+        state.peers.len() + state.guests.len() >= self.max_connections
     }
 
     /// Counts a guest, unless there are as many as may be, or it is the end
@@ -189,20 +206,11 @@ impl Hub {
         if !self.may_enter(&state) {
             return None;
         }
-        state.guests += 1;
+        state.greeted += 1;
+        let number = state.greeted;
+        state.guests.insert(number, Waker::noop().clone());
         drop(state);
-        Some(Guest { hub: Arc::clone(self) })
-    }
-
-    /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
-    #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.stopped {
-            return Poll::Ready(());
-        }
-        state.watchers.add(cx.waker());
-        Poll::Pending
+        Some(Guest { hub: Arc::clone(self), number })
     }
 }
 
@@ -240,12 +248,39 @@ impl Drop for Entry {
 #[cfg(any(feature = "ws", feature = "http"))]
 pub(crate) struct Guest {
     hub: Arc<Hub>,
+    number: u64,
+}
+
+#[cfg(any(feature = "ws", feature = "http"))]
+impl Guest {
+    /// Ready when no connection is taken any more; for the one task that this guest is
+    pub(crate) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |state| state.stopped)
+    }
+
+    /// Ready when it must not go on
+    #[cfg(feature = "http")]
+    pub(crate) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |state| state.overdue)
+    }
+
+    /// Others that come and go do not wake it, of whom there may be many
+    fn poll_until(&self, cx: &Context<'_>, is_so: impl FnOnce(&HubState) -> bool) -> Poll<()> {
+        let mut state = self.hub.lock();
+        if is_so(&state) {
+            return Poll::Ready(());
+        }
+        if let Some(waker) = state.guests.get_mut(&self.number) {
+            waker.clone_from(cx.waker());
+        }
+        Poll::Pending
+    }
 }
 
 #[cfg(any(feature = "ws", feature = "http"))]
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.hub.change(|state| state.guests -= 1);
+        self.hub.change(|state| state.guests.remove(&self.number));
     }
 }
 

@@ -234,6 +234,7 @@ mod sync;
 #[cfg(feature = "tower")]
 mod tower;
 mod trace;
+mod until;
 mod watchers;
 #[cfg(feature = "ws")]
 pub mod ws;

@@ -16,6 +16,7 @@ use crate::http::{
 };
 use crate::hub::{Guest, Hub};
 use crate::runtime::{Runtime, Transport};
+use crate::until::until;
 use crate::{Carrier, Endpoint, Peer, ServerHandle};
 
 /// How long the handlers of an exchange may take: until its client goes away, or `handler_timeout`
@@ -30,15 +31,19 @@ impl Door {
         let options = &self.hub.options;
         let http = Options::new().max_message(max_message(&self.hub)).write_timeout(options.write_timeout);
         let http = http.origins(options.origins.clone());
-        let visit = Visit::<R> { door: Arc::clone(self), _guest: guest, runtime: PhantomData };
-        R::spawn(Box::pin(async move { serve::<R, T>(stream, Arc::new(visit), &http).await }));
+        let visit = Arc::new(Visit::<R> { door: Arc::clone(self), guest, runtime: PhantomData });
+        R::spawn(Box::pin(async move {
+            let host: Arc<dyn Host<T>> = Arc::<Visit<R>>::clone(&visit);
+            let served = serve::<R, T>(stream, host, &http);
+            until(|cx| visit.guest.poll_overdue(cx), served).await;
+        }));
     }
 }
 
 /// One HTTP connection
 struct Visit<R> {
     door: Arc<Door>,
-    _guest: Guest,
+    guest: Guest,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -58,7 +63,7 @@ impl<R: Runtime, T: Transport> Host<T> for Visit<R> {
     }
 
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.door.hub.poll_stopping(cx)
+        self.guest.poll_stopping(cx)
     }
 }
 
