@@ -81,6 +81,7 @@ fn serve(request: &str, answer: &str) -> impl FnMut(u64) + use<> {
         id: ConnectionId(1),
         remote: String::new(),
         protocol: Protocol::JsonRpc,
+        may_be_called: true,
         session: Session::new(),
         shared: router.shared(),
     }));

@@ -136,6 +136,8 @@ fn open(options: &Options) -> Result<(Source, ProgressBar), Failure> {
         (Box::new(file), len)
     } else if options.dialect == DialectOption::Jsonrpc && name.trim_start().starts_with(['{', '[']) {
         return Ok((Box::new(Cursor::new(name.to_owned())), ProgressBar::hidden()));
+    } else if name.trim_start().starts_with(['{', '[']) {
+        return Err(Failure::usage("that looks like JSON-RPC: add --dialect jsonrpc"));
     } else {
         let digits =
             unhex(name).map_err(|error| Failure::new(format!("'{name}' is no file, and as hex: {error}")))?;

@@ -36,7 +36,8 @@ impl Failure {
         if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) {
             return Self { text: error.to_string(), code: USAGE };
         }
-        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        // An HTTP server that refuses says so itself: then it runs.
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused && error.raw_os_error().is_some();
         let hint = if refused { " (is the server running?)" } else { "" };
         Self { text: format!("can't connect to {address}: {error}{hint}"), code: NO_CONNECTION }
     }

@@ -103,7 +103,11 @@ pub trait Dialect: Sized {
     ///
     /// # Errors
     /// It did not fit; nothing was written, and it stays due.
-    fn encode_due<O: Sink + ?Sized>(&mut self, limits: &Limits, out: &mut O) -> Result<Option<usize>, NoRoom> {
+    fn encode_due<O: Sink + ?Sized>(
+        &mut self,
+        limits: &Limits,
+        out: &mut O,
+    ) -> Result<Option<usize>, NoRoom> {
         let _ = (limits, out);
         Ok(None)
     }

@@ -119,6 +119,8 @@ pub enum Refusal {
     BadMethod,
     /// The payload can't be written: it is not what the dialect carries (JSON-RPC: JSON, and parameters an array or object)
     BadPayload,
+    /// The transport would carry nothing but answers back
+    NoWayBack,
     /// A streamed body is being sent; its remaining bytes must go first
     BodyInProgress {
         /// Bytes still to be sent
@@ -153,6 +155,7 @@ impl fmt::Display for Refusal {
             Self::BadPayload => {
                 f.write_str("the payload is not JSON, or as parameters neither an array nor an object")
             }
+            Self::NoWayBack => f.write_str("the transport carries nothing but answers back"),
             Self::BodyInProgress { left } => {
                 write!(f, "a streamed body is being sent; {left} bytes of it must go first")
             }

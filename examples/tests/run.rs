@@ -143,6 +143,50 @@ fn typed() {
 }
 
 #[test]
+fn arith() {
+    let said = "7 * 2 = 14; 7 / 2 = 3, rest 1; 7 / 0: divide by zero; 7 * 1, 2, 3 = [7, 14, 21]";
+    let schemes = [
+        "fly+tcp",
+        "jsonrpc+tcp",
+        "jsonrpc+ws",
+        "jsonrpc+http",
+        "jsonrpc+ws",
+        "jsonrpc+connect",
+        "jsonrpc+stdio",
+    ];
+    assert_eq!(run("arith", &[]), schemes.map(|scheme| format!("{scheme}: {said}")));
+
+    let (_server, address) = Running::serve("arith", &["serve", "jsonrpc+http://127.0.0.1:0"]);
+    assert_eq!(run("arith", &["call", &address]), [said]);
+    Running::start("arith", &["call", "jsonrpc+tcp://127.0.0.1"]).end(false);
+    assert_eq!(curl(&address), r#"{"jsonrpc":"2.0","id":1,"result":56}"#);
+}
+
+/// What the documentation's `curl` prints, without needing one
+fn curl(address: &str) -> String {
+    let host = address.trim_start_matches("jsonrpc+http://").trim_end_matches('/');
+    let body = r#"{"jsonrpc":"2.0","method":"Arith.Multiply","params":{"A":7,"B":8},"id":1}"#;
+    let mut socket = TcpStream::connect(host).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        socket,
+        "POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer.rsplit("\r\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn subscriptions() {
+    let seen = ["3", "2", "1", "the end: \"lift-off\"", "1000000 and 10"];
+    assert_eq!(run("subscriptions", &[]), seen);
+}
+
+#[test]
 fn chat() {
     let (mut server, address) = Running::serve("chat", &["serve", ANY_PORT]);
     let mut ada = Running::start("chat", &["join", &address, "Ada"]);

@@ -22,7 +22,8 @@ fn blocks() -> Vec<Vec<(usize, &'static str)>> {
     let mut lines = DOCUMENT.lines().enumerate();
     while let Some((_, line)) = lines.next() {
         if line == "```jsonrpc" {
-            let block = lines.by_ref().map(|(index, line)| (index + 1, line)).take_while(|(_, line)| *line != "```");
+            let block =
+                lines.by_ref().map(|(index, line)| (index + 1, line)).take_while(|(_, line)| *line != "```");
             blocks.push(block.collect());
         }
     }
@@ -39,7 +40,8 @@ async fn a_server_answers_the_examples_as_they_stand_there() {
         .await
         .unwrap();
     let address = server.local_address().unwrap().to_string();
-    let checked = tokio::task::spawn_blocking(move || blocks().iter().map(|block| check(&address, block)).sum());
+    let checked =
+        tokio::task::spawn_blocking(move || blocks().iter().map(|block| check(&address, block)).sum());
     let checked: usize = checked.await.unwrap();
     assert!(checked > 20, "only {checked} answers were compared");
 }
@@ -59,7 +61,8 @@ fn check(address: &str, block: &[(usize, &str)]) -> usize {
         if let Some(text) = example.strip_prefix("-> ") {
             writeln!(stream, "{text}").unwrap();
         } else {
-            let answer = example.strip_prefix("<- ").unwrap_or_else(|| panic!("line {line}: neither -> nor <-"));
+            let answer =
+                example.strip_prefix("<- ").unwrap_or_else(|| panic!("line {line}: neither -> nor <-"));
             expect(*line, answer);
             checked += 1;
         }

@@ -113,7 +113,7 @@ pub use flyrpc_driver::{
     Decode, Direction, Encode, Endpoint, Error, Extensions, FormatError, Framing, Handler, Info, IntoPayload,
     IntoReply, JsonRpc, Limits, Loss, Origins, Outcome, Overload, Packet, PanicReport, Payload, Pong,
     Protocol, ProtocolError, RawPacket, Refusal, RegisterError, RemoteError, RequestId, Response, Service,
-    Session, Stage, State, Stats, UnreadableReply, WireFormat, ZipMode, codes,
+    Session, Stage, State, Stats, UnreadableReply, WireFormat, ZipMode, codes, json_codes,
 };
 #[cfg(feature = "service")]
 pub use flyrpc_driver::{Calls, service};

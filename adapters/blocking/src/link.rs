@@ -99,6 +99,7 @@ impl Link {
                 id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
                 remote: stream.remote(),
                 protocol: dialect.protocol(),
+                may_be_called: true,
                 session: Session::new(),
                 shared: router.shared(),
             },

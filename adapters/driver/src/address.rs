@@ -56,7 +56,7 @@ pub enum Carrier {
 /// | `ws://host:port/path` | WebSocket, with feature `ws`; a server takes any path |
 /// | `http://host:port/path` | HTTP POST, with feature `http`; a server takes any path, and `CONNECT` and WebSocket as well |
 /// | `connect://host:port/path` | net/rpc's HTTP `CONNECT`, with feature `http`; `/_goRPC_` by default |
-/// | `stdio:command and arguments` | a program that a client starts; nothing behind `stdio:` is the program itself, for servers |
+/// | `stdio:command and arguments` | with feature `stdio`: a program that a client starts; nothing behind `stdio:` is the program itself, for servers |
 ///
 /// ```
 /// use flyrpc_driver::{Carrier, Endpoint, Protocol};

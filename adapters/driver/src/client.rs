@@ -5,10 +5,11 @@ use core::ops::Deref;
 use core::time::Duration;
 use std::io;
 
-use crate::door::{self, within};
+use crate::door;
 use crate::hub::Hub;
 use crate::options::{Options, common_options};
 use crate::runtime::{Runtime, Transport};
+use crate::until::within;
 use crate::{Endpoint, Peer, Router};
 
 /// A client to be: what it answers, and its limits
@@ -72,7 +73,8 @@ impl<R: Runtime> Client<R> {
         let endpoint: Endpoint = address.to_string().parse()?;
         let dialect = self.options.dialect(&endpoint)?;
         let hub = Hub::new(self.router, self.options, usize::MAX);
-        let peer = within::<R, _>(timeout, door::connect::<R>(&hub, dialect, &endpoint)).await??;
+        let peer = within::<R, _>(timeout, door::connect::<R>(&hub, dialect, &endpoint)).await;
+        let peer = peer.ok_or(io::ErrorKind::TimedOut)??;
         Ok(Connected { peer })
     }
 

@@ -36,6 +36,8 @@ pub struct Info {
     pub remote: String,
     /// What it speaks
     pub protocol: Protocol,
+    /// May the peer send anything but answers? Not over HTTP POST
+    pub may_be_called: bool,
     /// Its own data
     pub session: Session,
     /// The router's data

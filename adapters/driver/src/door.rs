@@ -3,16 +3,16 @@
 #[cfg(feature = "http")]
 mod http;
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+#[cfg(feature = "ws")]
 use core::time::Duration;
 use std::io;
 use std::sync::Arc;
 
 use crate::dialect::AnyDialect;
 use crate::hub::Hub;
-use crate::runtime::{Runtime, Timer, Transport};
+use crate::runtime::{Runtime, Transport};
+#[cfg(feature = "ws")]
+use crate::until::{until, within};
 use crate::{BadAddress, Carrier, Endpoint, Peer};
 
 /// How long a handshake may take
@@ -42,15 +42,16 @@ impl Door {
             Carrier::Stream => drop(self.hub.take::<R, _>(stream, self.dialect.clone())),
             #[cfg(feature = "ws")]
             Carrier::WebSocket => {
-                let Some(place) = self.hub.place() else { return };
+                let Some(guest) = self.hub.greet() else { return };
                 let door = Arc::clone(self);
                 R::spawn(Box::pin(async move {
                     let options = websocket_options(&door.hub);
                     let limits = door.hub.options.limits.clone();
                     let handshake = crate::ws::WebSocket::accept(stream, &options);
-                    let handshake = until_stopping(&door.hub, handshake);
-                    if let Ok(Some(Ok(socket))) = within::<R, _>(HANDSHAKE, handshake).await {
-                        drop(door.hub.enter::<R, _>(socket, door.dialect.clone(), limits, Some(place)));
+                    let handshake = until(|cx| guest.poll_stopping(cx), handshake);
+                    if let Some(Some(Ok(socket))) = within::<R, _>(HANDSHAKE, handshake).await {
+                        let place = guest.into_place();
+                        drop(door.hub.enter::<R, _>(socket, door.dialect.clone(), limits, place));
                     }
                 }));
             }
@@ -61,17 +62,6 @@ impl Door {
             _ => {}
         }
     }
-}
-
-/// What `future` gives, unless the server stops before
-#[cfg(feature = "ws")]
-async fn until_stopping<F: Future>(hub: &Hub, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => hub.poll_stopping(cx).map(|()| None),
-    })
-    .await
 }
 
 /// What a WebSocket of this hub's takes
@@ -123,19 +113,4 @@ fn check(endpoint: &Endpoint) -> Result<(), BadAddress> {
         Carrier::Http | Carrier::HttpConnect if cfg!(feature = "http") => Ok(()),
         Carrier::Http | Carrier::HttpConnect => Err(endpoint.bad("it needs feature 'http'")),
     }
-}
-
-/// Waits for `future`, but not longer than `timeout`
-pub(crate) async fn within<R: Runtime, F: Future>(timeout: Duration, future: F) -> io::Result<F::Output> {
-    let mut future = pin!(future);
-    let mut timer = R::timer();
-    timer.set(timeout);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Ok(output)),
-        Poll::Pending if timer.poll_expired(cx).is_ready() => {
-            Poll::Ready(Err(io::Error::from(io::ErrorKind::TimedOut)))
-        }
-        Poll::Pending => Poll::Pending,
-    })
-    .await
 }

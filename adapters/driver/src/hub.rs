@@ -33,10 +33,17 @@ pub(crate) struct HubState {
     pub(crate) peers: BTreeMap<ConnectionId, Peer>,
     /// Places taken: by sockets that are connections, are about to become one, or carry some (HTTP)
     pub(crate) places: usize,
+    /// Those that are not connections yet (a handshake is under way), or carry some (HTTP)
+    guests: BTreeMap<u64, Waker>,
+    /// Numbers the guests
+    #[cfg(any(feature = "ws", feature = "http"))]
+    greeted: u64,
     /// It has ended when nobody is connected and nothing listens, though nobody has stopped it
     pub(crate) ends_alone: bool,
     /// No connection is taken any more
     pub(crate) stopped: bool,
+    /// Nor may a guest go on
+    overdue: bool,
     /// Listening sockets that are open
     pub(crate) listening: usize,
     /// Whom to tell when a connection has ended, or when it stops
@@ -113,6 +120,7 @@ impl Hub {
             id: ConnectionId(NEXT.fetch_add(1, Ordering::Relaxed)),
             remote: transport.remote(),
             protocol: dialect.protocol(),
+            may_be_called: transport.may_be_called(),
             session: Session::default(),
             shared: self.router.shared(),
         };
@@ -142,6 +150,18 @@ impl Hub {
     /// Takes no connection any more
     pub(crate) fn stop(&self) {
         self.change(|state| state.stopped = true);
+        self.wake_guests();
+    }
+
+    /// Guests go no further: what they have still to write is not waited for any more
+    pub(crate) fn expel(&self) {
+        self.lock().overdue = true;
+        self.wake_guests();
+    }
+
+    fn wake_guests(&self) {
+        let wakers: Vec<Waker> = self.lock().guests.values().cloned().collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Changes something that others wait for; what the change gives back is dropped without the lock
@@ -166,7 +186,7 @@ impl Hub {
     }
 
     /// A place for what was accepted, unless as many are taken as there may be, or it is the end
-    pub(crate) fn place(self: &Arc<Self>) -> Option<Place> {
+    fn place(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.lock();
         if state.stopped || state.places >= self.max_connections {
             return None;
@@ -176,15 +196,16 @@ impl Hub {
         Some(Place { hub: Arc::clone(self) })
     }
 
-    /// Ready when no connection is taken any more; who polls it is woken then, and now and then before
+    /// The same for what is no connection yet, or carries some
     #[cfg(any(feature = "ws", feature = "http"))]
-    pub(crate) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
+        let place = Some(self.place()?);
         let mut state = self.lock();
-        if state.stopped {
-            return Poll::Ready(());
-        }
-        state.watchers.add(cx.waker());
-        Poll::Pending
+        state.greeted += 1;
+        let number = state.greeted;
+        state.guests.insert(number, Waker::noop().clone());
+        drop(state);
+        Some(Guest { hub: Arc::clone(self), number, place })
     }
 }
 
@@ -228,6 +249,54 @@ pub(crate) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.hub.change(|state| state.places -= 1);
+    }
+}
+
+/// What has a place and is no connection yet, or carries some
+#[cfg(any(feature = "ws", feature = "http"))]
+pub(crate) struct Guest {
+    hub: Arc<Hub>,
+    number: u64,
+    /// Free when nothing is known of the guest any more
+    place: Option<Place>,
+}
+
+#[cfg(any(feature = "ws", feature = "http"))]
+impl Guest {
+    /// The place, for the connection that it has become
+    #[cfg(feature = "ws")]
+    pub(crate) fn into_place(mut self) -> Option<Place> {
+        self.place.take()
+    }
+
+    /// Ready when no connection is taken any more; for the one task that this guest is
+    pub(crate) fn poll_stopping(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |state| state.stopped)
+    }
+
+    /// Ready when it must not go on
+    #[cfg(feature = "http")]
+    pub(crate) fn poll_overdue(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_until(cx, |state| state.overdue)
+    }
+
+    /// Others that come and go do not wake it, of whom there may be many
+    fn poll_until(&self, cx: &Context<'_>, is_so: impl FnOnce(&HubState) -> bool) -> Poll<()> {
+        let mut state = self.hub.lock();
+        if is_so(&state) {
+            return Poll::Ready(());
+        }
+        if let Some(waker) = state.guests.get_mut(&self.number) {
+            waker.clone_from(cx.waker());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(any(feature = "ws", feature = "http"))]
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.hub.change(|state| state.guests.remove(&self.number));
     }
 }
 

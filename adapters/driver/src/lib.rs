@@ -39,8 +39,9 @@
 //! | a keepalive's ping | `$ping` | a request for `rpc.ping`, which any answer will do for |
 //! | compression, [`Peer::hello`], [`Packet::flag`], [`Server::on_packet`] | yes | no |
 //!
-//! With feature `json`, arguments and results are `Json<T>` on both. Over HTTP POST each exchange is a connection of its own, which
-//! ends with its answer: handlers can't call back there, and sessions don't outlive it.
+//! With feature `json`, arguments and results are `Json<T>` on both. Bare text is no JSON: as an argument it is not sent
+//! ([`Refusal::BadPayload`]), as a handler's result it is answered -32603. Over HTTP POST each exchange is a connection of
+//! its own, which ends with its answer: handlers can't call back there, and sessions don't outlive it.
 //!
 //! # Levels
 //!
@@ -128,6 +129,7 @@
 //! | `service` | `#[service]`: typed clients and registrations from traits |
 //! | `ws` | WebSocket as a transport |
 //! | `http` | HTTP POST and HTTP CONNECT as transports, and WebSocket on the same port |
+//! | `stdio` (of `flyrpc-tokio` and `flyrpc-smol`) | `stdio:` addresses: this program's standard input and output, or a command's |
 //! | `tower` | `Router::layer`, `handle_service` and `fallback_service`; [`Peer`] as a service of `CallRequest`s |
 //!
 //! # Middleware
@@ -232,6 +234,7 @@ mod sync;
 #[cfg(feature = "tower")]
 mod tower;
 mod trace;
+mod until;
 mod watchers;
 #[cfg(feature = "ws")]
 pub mod ws;
@@ -245,7 +248,7 @@ pub use error::{Error, FormatError, RemoteError, UnreadableReply};
 pub use extensions::{Extensions, Session};
 pub use flyrpc_core::fly::zip::{ZipError, ZipMode};
 pub use flyrpc_core::fly::{Capabilities, Flag, RawPacket, codes};
-pub use flyrpc_core::jsonrpc::{Framing, JsonRpc};
+pub use flyrpc_core::jsonrpc::{Framing, JsonRpc, codes as json_codes};
 pub use flyrpc_core::{
     BadReply, CloseReason, Limits, Loss, Overload, ProtocolError, Refusal, State as Stage, Stats, WireError,
 };

@@ -59,7 +59,9 @@ impl Options {
         let protocol = endpoint.protocol.unwrap_or(self.protocol);
         match (protocol, endpoint.carrier) {
             (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Default::default())),
-            (Protocol::FlyRpc, _) => Err(endpoint.bad("FlyRPC is not carried by it")),
+            (Protocol::FlyRpc, _) => {
+                Err(endpoint.bad("FlyRPC is not carried by it, but JSON-RPC is: put jsonrpc+ in front"))
+            }
             (Protocol::JsonRpc, Carrier::Stream) => Ok(self.json()),
             (Protocol::JsonRpc, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),
             (Protocol::JsonRpc, Carrier::WebSocket | Carrier::Http) => Ok(self.json_in(Framing::Units)),
@@ -129,7 +131,8 @@ macro_rules! common_options {
     () => {
         /// Answers requests, and takes messages, of `code` with `handler`
         ///
-        /// The last handler of a code counts. See [`Router::handle`](crate::Router::handle).
+        /// The last handler of a code counts. Over JSON-RPC what it gives has to be JSON: `Json<T>`, not bare text. See
+        /// [`Router::handle`](crate::Router::handle).
         pub fn handle<A>(mut self, code: &str, handler: impl crate::Handler<A, crate::Peer>) -> Self {
             self.router = self.router.handle(code, handler);
             self

@@ -107,6 +107,11 @@ pub trait Transport: Send + Unpin + 'static {
         None
     }
 
+    /// May the other end send anything but answers? Not over HTTP POST; true by default
+    fn may_be_called(&self) -> bool {
+        true
+    }
+
     /// The other end, for people; `memory` by default
     fn remote(&self) -> String {
         "memory".to_owned()

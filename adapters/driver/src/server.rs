@@ -12,8 +12,9 @@ use crate::door::Door;
 use crate::hub::{Hub, Listening, send_to_all};
 use crate::options::{Options, common_options};
 use crate::runtime::{Listener, Runtime, Timer, Transport};
+use crate::until::within;
 use crate::watchers::Watch;
-use crate::{Address, CloseReason, ConnectionId, Endpoint, IntoPayload, Overload, Peer, Router};
+use crate::{Address, CloseReason, ConnectionId, Endpoint, IntoPayload, Overload, Peer, Protocol, Router};
 
 /// A server to be: what it answers, and its limits
 ///
@@ -228,17 +229,6 @@ impl<R> ServerHandle<R> {
         Ok(send_to_all(&peers, code, payload.into_payload()?))
     }
 
-    /// Accepts no more, lets every connection drain by `timeout` at the latest, and returns when all have ended and the
-    /// listening socket is closed
-    pub async fn shutdown(self, timeout: Duration) {
-        self.hub.stop();
-        let draining: Vec<_> = self.peers().iter().map(|peer| peer.drain(timeout)).collect();
-        for connection in draining {
-            connection.await;
-        }
-        self.wait().await;
-    }
-
     /// Waits until the server was stopped, its socket closed, and its last connection has ended: for a program that is a
     /// server and nothing else; on standard input and output alone, until that connection has ended
     pub async fn wait(&self) {
@@ -260,6 +250,22 @@ impl<R> ServerHandle<R> {
 }
 
 impl<R: Runtime> ServerHandle<R> {
+    /// Accepts no more, lets every connection drain by `timeout` at the latest, and returns when all have ended and the
+    /// listening socket is closed
+    pub async fn shutdown(self, timeout: Duration) {
+        self.hub.stop();
+        let draining: Vec<_> = self.peers().iter().map(|peer| peer.drain(timeout)).collect();
+        let in_time = within::<R, _>(timeout, self.wait()).await.is_some();
+        for connection in draining {
+            connection.await;
+        }
+        if !in_time {
+            // An answer that is there may be one that nobody reads.
+            self.hub.expel();
+            self.wait().await;
+        }
+    }
+
     /// Serves a stream that is connected already; `None` past the limit of connections
     ///
     /// It speaks FlyRPC, or JSON-RPC after [`Server::json_rpc`].
@@ -284,6 +290,10 @@ impl<R: Runtime> ServerHandle<R> {
     pub async fn also_listen(&mut self, address: impl ToString) -> io::Result<String> {
         let mut endpoint: Endpoint = address.to_string().parse()?;
         let dialect = self.hub.options.dialect(&endpoint)?;
+        if dialect.protocol() == Protocol::JsonRpc {
+            // Who reads the address is to know, too.
+            endpoint.protocol = Some(Protocol::JsonRpc);
+        }
         let door = Arc::new(Door::new(&self.hub, dialect, &endpoint)?);
         if endpoint.address == Address::Stdio {
             let place = self.hub.listen();

@@ -61,3 +61,29 @@ mod byte_by_byte {
     crate::suite::suite!(Hand, run);
     crate::dialect::dialect!(Hand, run);
 }
+
+#[test]
+fn idle_connections_are_not_woken_by_the_requests_of_others_p16() {
+    use dialect::{post, raw, start};
+
+    let turns = |idle: usize| {
+        common::reset();
+        common::set_wire(common::Wire::WIDE);
+        let (_server, mut client, _idle) = common::block_on(async {
+            let server = start::<common::Hand>(&dialect::Signals::default()).await;
+            let mut others = Vec::new();
+            for _ in 0..idle {
+                others.push(raw(&server).await);
+            }
+            let client = raw(&server).await;
+            (server, client, others)
+        });
+        common::run();
+        common::block_on(client.send(post(r#"{"jsonrpc":"2.0","method":"echo","id":1}"#)));
+        let turns = (0..).take_while(|_| common::step()).count();
+        assert_eq!(common::block_on(client.message()).status, "HTTP/1.1 200 OK");
+        turns
+    };
+    assert_eq!(turns(100), turns(0));
+    common::reset();
+}

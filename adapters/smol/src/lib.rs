@@ -1,4 +1,4 @@
-//! FlyRPC clients and servers on smol
+//! Clients and servers on smol: FlyRPC and JSON-RPC 2.0
 //!
 //! A server, a client, and calls both ways on one connection:
 //!
@@ -33,6 +33,51 @@
 //! may block.
 //!
 //! Everything but sockets, timers and tasks is `flyrpc-driver`'s, and re-exported here.
+//!
+//! # JSON-RPC
+//!
+//! `jsonrpc+` in front of an address makes a connection speak JSON-RPC 2.0; [`Endpoint`] lists the kinds. Handlers, peers and
+//! servers are the same, and one server may speak both: [`ServerHandle::also_listen`](flyrpc_driver::ServerHandle::also_listen).
+//! Payloads are JSON: parameters an array or an object, results anything. `Json<T>`, of feature `json`, reads and writes them,
+//! and takes an array of one element as that element.
+//!
+#![cfg_attr(feature = "json", doc = "```")]
+#![cfg_attr(not(feature = "json"), doc = "```ignore")]
+//! use flyrpc_smol::{Client, Json, RemoteError, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # smol::block_on(async {
+//! let server = Server::new()
+//!     .handle("subtract", |Json((a, b)): Json<(i64, i64)>| Json(a - b))
+//!     .handle("fail", || RemoteError::new("no such lamp").number(7))
+//!     .listen("jsonrpc+tcp://127.0.0.1:0") // jsonrpc+ws:// with feature `ws`
+//!     .await?;
+//!
+//! let client = Client::new().connect(server.address()).await?;
+//! let Json(difference) = client.call_as::<Json<i64>>("subtract", Json((42, 23))).await?;
+//! assert_eq!(difference, 19);
+//! client.send("subtract", Json((1, 2))).await?; // a notification
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! A language server frames its messages by `Content-Length`:
+//! `Server::new().json_rpc(JsonRpc::new().framing(Framing::ContentLength)).listen("jsonrpc+stdio:")`. Standard output belongs
+//! to the connection then; whatever else is printed there breaks it.
+//!
+//! # Features
+//!
+//! None is on by default; each adds to the API and changes nothing else.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `json`, `msgpack`, `protobuf`, `borsh`, `postcard` | the format of that name; `json` also subscriptions |
+//! | `service` | `#[service]`: typed clients and services from traits |
+//! | `ws` | WebSocket: `jsonrpc+ws://` |
+//! | `http` | HTTP POST and CONNECT: `jsonrpc+http://`, `jsonrpc+connect://` |
+//! | `stdio` | standard input and output, one's own or a started program's: `stdio:` |
+//! | `tower` | middleware |
 
 #![forbid(unsafe_code)]
 
@@ -66,7 +111,7 @@ pub type Request = flyrpc_driver::Request<Peer>;
 /// Handlers by code, and the data they share
 pub type Router = flyrpc_driver::Router<Peer>;
 
-/// Connects to `host:port`, `tcp://host:port` or `unix:/path` as a client that answers nothing
+/// Connects, as a client that answers nothing, to `host:port`, `unix:/path` or whatever else [`Endpoint`] says
 ///
 /// # Errors
 /// See [`Client::connect`](flyrpc_driver::Client::connect).

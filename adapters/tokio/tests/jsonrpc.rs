@@ -4,7 +4,7 @@
 
 use std::io::{Read, Write};
 
-use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, Peer, RemoteError, Server, codes};
+use flyrpc_tokio::{Bytes, Client, Context, Error, Json, JsonRpc, Peer, Refusal, RemoteError, Server, codes};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Args {
@@ -54,6 +54,8 @@ async fn calls_over_http() {
     calls(&client).await;
     let Err(Error::Remote(error)) = client.call("greet", ()).await else { panic!() };
     assert_eq!(error.number, Some(-32001), "an exchange has no way back");
+    let refused = client.subscribe::<u64>("count_up", (), "count_no_more").await.map(drop);
+    assert_eq!(refused, Err(Error::Refused(Refusal::NoWayBack)), "nothing would ever come");
     client.send("echo", "[1]").await.unwrap();
     client.drain(core::time::Duration::from_secs(5)).await;
     server.shutdown(core::time::Duration::from_secs(5)).await;
@@ -95,7 +97,8 @@ async fn calls(client: &Peer) {
 #[tokio::test]
 async fn the_wire_is_the_specifications() {
     let server = server().json_rpc(JsonRpc::new()).listen("127.0.0.1:0").await.unwrap();
-    let address = server.address();
+    assert!(server.address().starts_with("jsonrpc+tcp://127.0.0.1:"), "clients learn what is spoken");
+    let address = server.local_address().unwrap().to_string();
     tokio::task::spawn_blocking(move || {
         let mut raw = std::net::TcpStream::connect(address).unwrap();
         let mut exchange = |sent: &str, expected: &str| {
@@ -184,6 +187,30 @@ async fn a_server_that_stops_waits_for_no_handshake() {
 
 #[tokio::test]
 #[cfg(feature = "http")]
+async fn p15_a_server_that_stops_waits_for_no_client_that_does_not_read() {
+    use core::time::Duration;
+
+    use tokio::io::AsyncWriteExt as _;
+
+    let server = server().listen("jsonrpc+http://127.0.0.1:0").await.unwrap();
+    let address = server.local_address().unwrap().to_string();
+    let text = "x".repeat(8 << 20);
+    let body = format!(r#"{{"jsonrpc":"2.0","method":"echo","params":["{text}"],"id":1}}"#);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(body.as_bytes()).await.unwrap();
+    // Its answer has begun to come.
+    client.readable().await.unwrap();
+    let stopped = server.shutdown(Duration::from_millis(200));
+    tokio::time::timeout(Duration::from_secs(5), stopped).await.expect("it waits for its reader");
+}
+
+#[tokio::test]
+#[cfg(feature = "http")]
 async fn one_request_is_served_by_itself() {
     let server = server().handle("slow", core::future::pending::<()>).start();
     let serve = |text: &'static str| server.serve_request(text);
@@ -201,7 +228,9 @@ async fn one_request_is_served_by_itself() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(core::time::Duration::from_secs(5), gone).await.expect("who gave up is still served");
+    tokio::time::timeout(core::time::Duration::from_secs(5), gone)
+        .await
+        .expect("who gave up is still served");
 }
 
 #[tokio::test]
@@ -220,7 +249,8 @@ async fn web_pages_of_other_hosts_open_no_websocket_unless_they_are_allowed() {
             (&["*"], "Origin: null\r\n", "101"),
         ] {
             let origins = allowed.iter().copied();
-            let server = server().origins(origins).listen(format!("jsonrpc+{scheme}://127.0.0.1:0")).await.unwrap();
+            let server =
+                server().origins(origins).listen(format!("jsonrpc+{scheme}://127.0.0.1:0")).await.unwrap();
             let address = server.local_address().unwrap().to_string();
             let request = format!(
                 "GET / HTTP/1.1\r\nHost: HOST\r\n{origin}Connection: Upgrade\r\nUpgrade: websocket\r\n\

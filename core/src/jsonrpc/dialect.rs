@@ -211,7 +211,7 @@ impl JsonRpc {
 
     /// The notification, with `{"id": …}` as parameters, that takes a request back, both ways; default none
     ///
-    /// [`codes::CANCEL_REQUEST`] for the Language Server Protocol.
+    /// `"$/cancelRequest"` for the Language Server Protocol ([`codes::CANCEL_REQUEST`]).
     #[must_use]
     pub const fn cancel_method(mut self, method: Option<&'static str>) -> Self {
         self.cancel_method = method;

@@ -36,7 +36,9 @@ pub(crate) async fn p18_splitting_changes_nothing<P: End>(rig: Rig<P>) {
     ]
     .concat();
     let mut pieces: Vec<Vec<&[u8]>> = vec![vec![&script], script.chunks(1).collect()];
-    pieces.extend((1..script.len()).map(|cut| vec![&script[..cut], &script[cut..]]));
+    // A long script over many wires: each has some of the cuts, and lines have all.
+    let step = if wire.is_fly() { 1 } else { rig.many(1, 11) };
+    pieces.extend((1..script.len()).step_by(step).map(|cut| vec![&script[..cut], &script[cut..]]));
     for pieces in pieces {
         let mut raw = Raw::connect(&rig, &server);
         let n = pieces.len();
@@ -68,12 +70,18 @@ pub(crate) async fn p18_payloads_of_every_size_come_whole<P: End>(rig: Rig<P>) {
     // The brackets and quotes around a text count.
     let longest = if rig.wire().is_fly() { 16 << 20 } else { (16 << 20) - 4 };
     let sizes = [0, 1, 255, 256, 65_535, 65_536, 1 << 20, longest];
-    let largest = rig.many(usize::MAX, if rig.is_bytewise() { 65_536 } else { usize::MAX });
+    let largest = match (rig.is_bytewise(), rig.wire().is_fly()) {
+        (false, true) => usize::MAX,
+        (true, true) => 65_536,
+        (false, false) => rig.many(usize::MAX, 1 << 20),
+        (true, false) => 256,
+    };
     for len in sizes.into_iter().filter(|len| *len <= largest) {
         let payload = Bytes::from(rig.wire().noise(len));
         for peer in &peers {
             for code in ["echo", "later"] {
-                let answer = peer.call(code, payload.clone()).await;
+                // Byte by byte on a busy machine it takes its time.
+                let answer = peer.call_within(code, payload.clone(), 4 * SOON).await;
                 assert_eq!(answer.map(|answer| answer == payload), Ok(true), "{len} bytes to {code}");
             }
         }
@@ -89,10 +97,8 @@ pub(crate) async fn p18_large_and_small_payloads_mix<P: End>(rig: Rig<P>) {
             let payload = if i % 10 == 0 { rig.many(300_000, 3_000) } else { i };
             let payload = Bytes::from(rig.wire().noise(payload));
             rig.spawn(async move {
-                assert_eq!(
-                    peer.call("echo", payload.clone()).await.map(|answer| answer == payload),
-                    Ok(true)
-                );
+                let answer = peer.call_within("echo", payload.clone(), 4 * SOON).await;
+                assert_eq!(answer.map(|answer| answer == payload), Ok(true));
             })
         })
         .collect();

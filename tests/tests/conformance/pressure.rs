@@ -15,7 +15,7 @@ use flyrpc_driver::{
 
 use crate::raw::{MESSAGE, REQUEST, RESPONSE, Raw};
 use crate::rig::{End, Gate, Rig, SOON, echo, noise, plain, until};
-use crate::wire::Text;
+use crate::wire::unwrap;
 
 /// More than all buffers of the system can hold between two sockets
 const FLOOD: usize = 48 << 20;
@@ -23,9 +23,9 @@ const FLOOD: usize = 48 << 20;
 const SYSTEM: usize = 24 << 20;
 const PIECE: usize = 64 << 10;
 
-/// Writes requests that nobody reads the answers of until no more are taken, or all are; how many packets began
-fn flood(raw: &mut Raw, request: &[u8]) -> (usize, bool) {
-    raw.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("an option");
+/// Writes requests that nobody reads the answers of until no more are taken for a while, or all are; how many packets began
+fn flood(raw: &mut Raw, request: &[u8], patience: Duration) -> (usize, bool) {
+    raw.stream.set_write_timeout(Some(patience)).expect("an option");
     for n in 0..FLOOD / request.len() {
         if let Err(error) = raw.stream.write_all(request) {
             assert!([ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()), "{error}");
@@ -40,7 +40,8 @@ pub(crate) async fn p16_a_client_that_does_not_read_stalls_only_itself<P: End>(r
     let (server, other) = rig.pair(echo().owed_buffer(1 << 20, Overload::Wait), plain()).await;
     let mut raw = Raw::connect(&rig, &server);
     let payload = rig.wire().noise(PIECE);
-    let (whole, stalled) = flood(&mut raw, &rig.wire().packet(REQUEST, 3, "echo", &payload));
+    let request = rig.wire().packet(REQUEST, 3, "echo", &payload);
+    let (whole, stalled) = flood(&mut raw, &request, Duration::from_millis(200));
     assert!(stalled && whole * PIECE < SYSTEM, "{whole} requests were taken");
     for _ in 0..20 {
         assert_eq!(other.call("echo", "hi").await, Ok(Bytes::from("hi")));
@@ -56,7 +57,8 @@ pub(crate) async fn p16_beyond_the_owed_buffer_requests_are_busy<P: End>(rig: Ri
     let (server, other) = rig.pair(echo().owed_buffer(1 << 20, Overload::Refuse), plain()).await;
     let mut raw = Raw::connect(&rig, &server);
     let payload = rig.wire().noise(PIECE);
-    let (whole, stalled) = flood(&mut raw, &rig.wire().packet(REQUEST, 3, "echo", &payload));
+    let request = rig.wire().packet(REQUEST, 3, "echo", &payload);
+    let (whole, stalled) = flood(&mut raw, &request, SOON);
     assert!(!stalled, "{whole} requests were taken");
     assert_eq!(other.call("echo", "hi").await, Ok(Bytes::from("hi")));
     let (mut answered, mut busy) = (0, 0);
@@ -174,8 +176,8 @@ pub(crate) async fn p16_a_broadcast_waits_for_nobody<P: End>(rig: Rig<P>) {
     let slow = Raw::connect(&rig, &server);
     until("it is there", || server.connections() == 1);
     let (told, tells) = channel();
-    let reader = plain().handle("news", move |Text(text): Text| {
-        let _ = told.send(text.len());
+    let reader = plain().handle("news", move |payload: Bytes| {
+        let _ = told.send(unwrap(payload).len());
     });
     let _reader = rig.client(reader, &server).await;
     until("both are there", || server.connections() == 2);

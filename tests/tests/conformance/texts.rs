@@ -52,10 +52,11 @@ impl Texts {
     pub(crate) fn read(&mut self) -> String {
         match self {
             Self::Stream(raw) => raw.json(),
-            Self::WebSocket(socket) => match socket.read().expect("a message") {
-                Message::Text(text) => text.as_str().to_owned(),
-                other => panic!("{other:?}"),
-            },
+            Self::WebSocket(socket) => {
+                let message = socket.read().expect("a message");
+                assert!(message.is_text(), "{message:?}");
+                message.to_text().expect("a text").to_owned()
+            }
             Self::Post(stream) => answer(stream).expect("a body"),
         }
     }

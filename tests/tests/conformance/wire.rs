@@ -61,7 +61,9 @@ impl Wire {
                 let path = folder.join(format!("w{}-{n}.sock", std::process::id()));
                 format!("jsonrpc+unix:{}", path.display())
             }
-            other => other.address_of("127.0.0.1:0"),
+            Self::Fly | Self::Lines | Self::Headers | Self::WebSocket | Self::Post | Self::Connect => {
+                self.address_of("127.0.0.1:0")
+            }
         }
     }
 

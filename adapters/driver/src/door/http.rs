@@ -14,8 +14,9 @@ use crate::dialect::AnyDialect;
 use crate::http::{
     Answer, Exchange, Host, HttpClient, HttpOptions, Options, Prefixed, connect_handshake, serve,
 };
-use crate::hub::{Hub, Place};
+use crate::hub::{Guest, Hub};
 use crate::runtime::{Runtime, Transport};
+use crate::until::until;
 use crate::{Carrier, Endpoint, Peer, ServerHandle};
 
 /// How long the handlers of an exchange may take: until its client goes away, or `handler_timeout`
@@ -26,19 +27,23 @@ const SHORTEST_PATIENCE: Duration = Duration::from_secs(600);
 
 impl Door {
     pub(super) fn admit_http<R: Runtime, T: Transport>(self: &Arc<Self>, stream: T) {
-        let Some(place) = self.hub.place() else { return };
+        let Some(guest) = self.hub.greet() else { return };
         let options = &self.hub.options;
         let http = Options::new().max_message(max_message(&self.hub)).write_timeout(options.write_timeout);
         let http = http.origins(options.origins.clone());
-        let visit = Visit::<R> { door: Arc::clone(self), _place: place, runtime: PhantomData };
-        R::spawn(Box::pin(async move { serve::<R, T>(stream, Arc::new(visit), &http).await }));
+        let visit = Arc::new(Visit::<R> { door: Arc::clone(self), guest, runtime: PhantomData });
+        R::spawn(Box::pin(async move {
+            let host: Arc<dyn Host<T>> = Arc::<Visit<R>>::clone(&visit);
+            let served = serve::<R, T>(stream, host, &http);
+            until(|cx| visit.guest.poll_overdue(cx), served).await;
+        }));
     }
 }
 
 /// One HTTP connection
 struct Visit<R> {
     door: Arc<Door>,
-    _place: Place,
+    guest: Guest,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -58,7 +63,7 @@ impl<R: Runtime, T: Transport> Host<T> for Visit<R> {
     }
 
     fn poll_closing(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.door.hub.poll_stopping(cx)
+        self.guest.poll_stopping(cx)
     }
 }
 
@@ -83,7 +88,7 @@ impl<R: Runtime> ServerHandle<R> {
         let len = u32::try_from(text.len()).ok()?;
         let unit = Bytes::from([&len.to_be_bytes(), text].concat());
         let (exchange, answering) = Exchange::new(unit, "request".to_owned());
-        let _place = self.hub().place()?;
+        let _guest = self.hub().greet()?;
         if !take::<R>(self.hub(), exchange) {
             return None;
         }

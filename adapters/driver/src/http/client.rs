@@ -183,6 +183,10 @@ impl<R: Runtime> Transport for HttpClient<R> {
         self.pool.poll_done(cx).map(Ok)
     }
 
+    fn may_be_called(&self) -> bool {
+        false
+    }
+
     fn remote(&self) -> String {
         self.pool.remote()
     }

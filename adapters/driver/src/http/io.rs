@@ -1,7 +1,7 @@
 //! Byte streams as hyper takes them, with the time that each phase of a connection may take
 
 use core::future::poll_fn;
-use core::pin::{Pin, pin};
+use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -13,6 +13,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 
 use super::Options;
 use crate::runtime::{Runtime, Timer, Transport, TryWrite};
+use crate::until::within;
 
 /// A stream of which some bytes were read before they were wanted
 #[derive(Debug)]
@@ -232,7 +233,6 @@ impl Phase {
         self.change(IDLE);
     }
 
-    #[cfg(feature = "ws")]
     pub(super) fn upgraded(&self) {
         self.change(UPGRADED);
     }
@@ -241,10 +241,10 @@ impl Phase {
         self.number() % STEP == UPGRADED
     }
 
-    /// Is no request under way, nor the answer to one?
-    pub(super) fn is_between_requests(&self) -> bool {
+    /// Is there no whole request, nor the answer to one?
+    pub(super) fn is_before_request(&self) -> bool {
         // It is idle as soon as there is an answer, of which some may not have been written.
-        matches!(self.number() % STEP, HEAD | IDLE) && !self.is_stalled()
+        matches!(self.number() % STEP, HEAD | BODY | IDLE) && !self.is_stalled()
     }
 
     fn is_stalled(&self) -> bool {
@@ -331,19 +331,6 @@ impl<R: Runtime> Times<R> {
         }
         self.writing.poll_expired(cx).is_ready()
     }
-}
-
-/// What the future gives, or `None` if it takes longer
-pub(super) async fn within<R: Runtime, F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    let mut timer = R::timer();
-    timer.set(limit);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending if timer.poll_expired(cx).is_ready() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
 }
 
 /// Reads some more; 0 at the end of the stream

@@ -16,6 +16,13 @@ struct Message<'a> {
     error: Option<&'a [u8]>,
 }
 
+impl Message<'_> {
+    /// Does it end a call?
+    const fn answers(&self) -> bool {
+        !self.method && (self.result || self.error.is_some())
+    }
+}
+
 /// Is this unit a response, or a batch that begins with one?
 pub(super) fn is_response(unit: &[u8]) -> bool {
     let mut text = Text::new(unit);
@@ -41,7 +48,7 @@ pub(super) fn calls(unit: &[u8]) -> Vec<&[u8]> {
 pub(super) fn settle(unit: &[u8], body: &[u8], error: &str) -> Settled {
     let calls = calls(unit);
     // What is none must not get to the dialect: a call that it seems to answer would wait for ever.
-    let is_answer = is_response(body) && is_json(body);
+    let is_answer = is_json(body) && messages(body).any(|message| message.answers());
     if calls.is_empty() {
         return Settled { hand_over: is_answer, missing: None };
     }
@@ -51,9 +58,11 @@ pub(super) fn settle(unit: &[u8], body: &[u8], error: &str) -> Settled {
         for message in messages(body) {
             match message.id {
                 Some(b"null") | None => lone = message.error,
-                Some(id) => {
+                // What has neither would leave its call waiting.
+                Some(id) if message.answers() => {
                     answered.insert(id);
                 }
+                Some(_) => {}
             }
         }
     }
@@ -278,6 +287,9 @@ mod tests {
         let batch = r#"[{"id":1,"method":"m"},{"method":"n"},{"id":"b","method":"m"}]"#;
         let rest = r#"[{"jsonrpc":"2.0","id":"b","error":{"code":-32000,"message":"HTTP status 503"}}]"#;
         assert_eq!(settled(batch, r#"[{"id":1,"result":1}]"#), (true, Some(rest.to_owned())));
+        // What has neither result nor error is no answer, whatever it stands beside.
+        let both = r#"[{"id":"b"},{"id":1,"result":1}]"#;
+        assert_eq!(settled(batch, both), (true, Some(rest.to_owned())));
         assert_eq!(settled(r#"{"method":"n"}"#, "<html>"), (false, None));
     }
 

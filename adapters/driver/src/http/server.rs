@@ -2,7 +2,7 @@
 
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
-use core::pin::{Pin, pin};
+use core::pin::Pin;
 use core::task::Poll;
 use std::sync::Arc;
 
@@ -17,10 +17,11 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::connect::{Opening, accept, opening, refuse};
 use super::exchange::{Answer, Exchange, LENGTH};
-use super::io::{self, Io, Phase, Prefixed, close, within, write_all};
+use super::io::{self, Io, Phase, Prefixed, close, write_all};
 use super::{Host, Options};
 use crate::Origins;
 use crate::runtime::{Runtime, Transport};
+use crate::until::{until, within};
 
 /// Serves one connection until it ends: HTTP/1.1 with keep-alive, or a stream that it becomes
 ///
@@ -39,7 +40,8 @@ use crate::runtime::{Runtime, Transport};
 ///
 /// Dropping this future closes the connection.
 pub async fn serve<R: Runtime, T: Transport>(stream: T, host: Arc<dyn Host<T>>, options: &Options) {
-    let opened = within::<R, _>(options.header_timeout, until_closing(&*host, opening(stream))).await;
+    let opening = until(|cx| host.poll_closing(cx), opening(stream));
+    let opened = within::<R, _>(options.header_timeout, opening).await;
     match opened {
         Some(Some(Ok(Opening::Connect(path, stream)))) => {
             connect::<R, T>(stream, &path, &*host, options).await
@@ -47,16 +49,6 @@ pub async fn serve<R: Runtime, T: Transport>(stream: T, host: Arc<dyn Host<T>>, 
         Some(Some(Ok(Opening::Other(stream)))) => requests::<R, T>(stream, host, options).await,
         Some(Some(Err(_)) | None) | None => {}
     }
-}
-
-/// What the future gives, unless the host stops before
-async fn until_closing<T: 'static, F: Future>(host: &dyn Host<T>, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => host.poll_closing(cx).map(|()| None),
-    })
-    .await
 }
 
 async fn connect<R: Runtime, T: Transport>(
@@ -100,8 +92,8 @@ async fn requests<R: Runtime, T: Transport>(stream: Prefixed<T>, host: Arc<dyn H
             Pin::new(&mut connection).graceful_shutdown();
         }
         for _ in 0..AT_A_TIME {
-            if is_closing && shared.phase.is_between_requests() {
-                // Half a head is no request yet, and may never become one.
+            if is_closing && shared.phase.is_before_request() {
+                // Half a head or body is no request yet, and may never become one.
                 return Poll::Ready(Ok(()));
             }
             let before = shared.phase.number();
@@ -152,13 +144,17 @@ impl<T: Transport> Service<Request<Incoming>> for Requests<T> {
         Box::pin(async move {
             let (head, mut body) = request.into_parts();
             #[cfg(feature = "ws")]
-            if let Some(reply) = upgrade::reply(&head, &shared.origins) {
-                if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let upgrade = upgrade::reply(&head, &shared.origins);
+            #[cfg(not(feature = "ws"))]
+            let upgrade = None::<Reply>;
+            let mut reply = match upgrade {
+                Some(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     shared.phase.upgraded();
+                    return Ok(reply);
                 }
-                return Ok(reply);
-            }
-            let mut reply = shared.reply(&head, &mut body).await;
+                Some(refusal) => refusal,
+                None => shared.reply(&head, &mut body).await,
+            };
             if !body.is_end_stream() {
                 // The rest of the body is not going to be read.
                 reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

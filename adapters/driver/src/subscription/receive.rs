@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use flyrpc_core::Refusal;
 use flyrpc_core::jsonrpc::{member, unescape};
 use serde::de::DeserializeOwned;
 
@@ -37,7 +38,8 @@ impl Peer {
     /// Subscribes: calls `subscribe`, and gives what comes as notifications with the id it is answered with, until it is dropped,
     /// which calls `unsubscribe`
     ///
-    /// Notifications whose method has a handler of its own go there instead.
+    /// Notifications whose method has a handler of its own go there instead. Over HTTP POST none can come: only a WebSocket, or a
+    /// stream, carries subscriptions.
     ///
     /// ```
     /// use flyrpc_driver::{Error, Peer};
@@ -53,13 +55,16 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// As [`Peer::call_as`].
+    /// As [`Peer::call_as`]; over HTTP POST, which carries no notifications, [`Refusal::NoWayBack`].
     pub async fn subscribe<'a, T: DeserializeOwned>(
         &'a self,
         subscribe: &'a str,
         params: impl IntoPayload<'a>,
         unsubscribe: &str,
     ) -> Result<Subscribed<T>, Error> {
+        if !self.link.info.may_be_called {
+            return Err(Error::Refused(Refusal::NoWayBack));
+        }
         let table = self.session().get_or_insert_with(Table::default);
         // Values may be read before this task has seen the id that they carry.
         let expecting = Expecting::begin(&table);
@@ -73,7 +78,7 @@ impl Peer {
 }
 
 impl<T: DeserializeOwned> Subscribed<T> {
-    /// The next value; `None` when no more come
+    /// The next value; `None` when no more come: the subscription has ended with an error, or its connection
     ///
     /// The peer ends a subscription with an error, [`Error::Remote`] with that as its details. A value that does not decode is
     /// [`Error::UnreadableReply`], and others may follow. Where more than 1,024 values, or 4 MiB of them, wait to be taken it has

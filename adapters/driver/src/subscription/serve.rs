@@ -34,6 +34,8 @@ impl Router<Peer> {
     /// `unsubscribe` ends it
     ///
     /// `serve` begins when the answer is on its way. What it gives is dropped where it waits when the peer unsubscribes or is gone.
+    /// When it ends by itself the peer is not told, for the protocol has no word for that: [`Subscription::fail`] last, or a value
+    /// that both ends know to be the last.
     /// A peer has 1,024 subscriptions at the most; more are answered -32006. Where a transport carries nothing but
     /// answers (HTTP POST), a subscription ends as soon as it has begun.
     ///

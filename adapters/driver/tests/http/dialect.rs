@@ -19,6 +19,7 @@ macro_rules! dialect {
             a_handler_whose_client_leaves_is_dropped
             calls_overtake_each_other
             shutdown_lets_exchanges_end_p15
+            shutdown_waits_for_no_half_body_p15
             calls_fail_when_the_server_is_gone_p01
             lines_follow_connect
         }
@@ -42,7 +43,7 @@ pub(crate) use dialect;
 
 /// What handlers wait for, and what they tell
 #[derive(Clone, Default)]
-struct Signals {
+pub struct Signals {
     go: Signal,
     begun: Signal,
     dropped: Signal,
@@ -56,7 +57,7 @@ impl Drop for OnDrop {
     }
 }
 
-async fn start<R: Runtime>(signals: &Signals) -> ServerHandle<R> {
+pub async fn start<R: Runtime>(signals: &Signals) -> ServerHandle<R> {
     let signals = signals.clone();
     Server::<R>::new()
         .handle("echo", |params: Bytes| params)
@@ -75,11 +76,11 @@ async fn start<R: Runtime>(signals: &Signals) -> ServerHandle<R> {
         .unwrap()
 }
 
-async fn raw<R: Runtime>(server: &ServerHandle<R>) -> Raw<R::Stream> {
+pub async fn raw<R: Runtime>(server: &ServerHandle<R>) -> Raw<R::Stream> {
     Raw::new(R::connect(server.local_address().unwrap()).await.unwrap())
 }
 
-fn post(body: &str) -> String {
+pub fn post(body: &str) -> String {
     let length = body.len();
     format!(
         "POST /rpc2 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAccept: application/json\r\n\
@@ -198,6 +199,22 @@ pub async fn shutdown_lets_exchanges_end_p15<R: Runtime>() {
     })
     .await;
     assert_eq!(reply.body.trim_end(), r#"{"jsonrpc":"2.0","id":1,"result":[1]}"#);
+}
+
+pub async fn shutdown_waits_for_no_half_body_p15<R: Runtime>() {
+    let server = start::<R>(&Signals::default()).await;
+    let mut client = raw(&server).await;
+    client.send(post("0123456789").strip_suffix("789").unwrap()).await;
+    crate::pause().await;
+    // The body goes on, but not to its end.
+    let dripping = async move {
+        for _ in 0..2 {
+            let _ = client.try_send("7").await;
+            crate::pause().await;
+        }
+        assert!(client.is_at_end().await);
+    };
+    join(server.shutdown(Duration::from_millis(1)), dripping).await;
 }
 
 pub async fn calls_fail_when_the_server_is_gone_p01<R: Runtime>() {

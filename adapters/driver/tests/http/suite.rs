@@ -31,6 +31,7 @@ macro_rules! suite {
             nothing_for_too_long_is_the_end_p17
             a_head_without_an_end_is_refused_p17
             stopping_lets_the_exchange_end_p15
+            a_refused_upgrade_leaves_the_connection_as_it_was
             connect_becomes_a_stream
             connect_elsewhere_is_404
             a_unit_is_posted_byte_for_byte
@@ -329,6 +330,18 @@ pub async fn stopping_lets_the_exchange_end_p15<R: Runtime>() {
     assert_eq!(reply.body, result(2));
     assert!(reply.headers.contains("connection: close\r\n"), "{}", reply.headers);
     assert!(busy.is_at_end().await);
+}
+
+pub async fn a_refused_upgrade_leaves_the_connection_as_it_was<R: Runtime>() {
+    let host = Stub::<R>::new();
+    let address = start(&host, Options::new().body_timeout(Duration::from_millis(10))).await;
+    let mut client = connect::<R>(&address).await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
+    assert!(!client.message().await.status.contains("101"));
+    crate::pause().await;
+    // The time that a body may stand still is not the time until the next request.
+    client.send(post(JSON, &call(1, "echo"))).await;
+    assert_eq!(client.message().await.body, result(1));
 }
 
 pub async fn connect_becomes_a_stream<R: Runtime>() {

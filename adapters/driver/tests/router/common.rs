@@ -47,6 +47,7 @@ impl Fake {
             id: ConnectionId(7),
             remote: "memory".to_owned(),
             protocol: flyrpc_driver::Protocol::FlyRpc,
+            may_be_called: true,
             session: Session::new(),
             shared: router.shared(),
         };

@@ -17,9 +17,10 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 
 use super::pool::{Pool, Seat};
 use crate::http::exchange::{LENGTH, unit};
-use crate::http::io::{Io, within};
+use crate::http::io::Io;
 use crate::http::look;
 use crate::runtime::{Runtime, Timer};
+use crate::until::within;
 
 /// Headers that the client sets itself
 pub(super) const OWN_HEADERS: [HeaderName; 7] =
