@@ -258,6 +258,7 @@ pub(crate) struct Guest {
     hub: Arc<Hub>,
     number: u64,
     /// Free when nothing is known of the guest any more
+    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "what carries connections keeps it"))]
     place: Option<Place>,
 }
 

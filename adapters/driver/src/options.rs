@@ -35,7 +35,6 @@ pub(crate) struct Options {
     /// What connections that speak JSON-RPC start from
     pub(crate) json: JsonRpc,
     pub(crate) format: WireFormat,
-    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "there are no WebSockets"))]
     pub(crate) origins: Origins,
     pub(crate) limits: Limits,
     pub(crate) zip: ZipMode,

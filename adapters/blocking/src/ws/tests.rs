@@ -73,8 +73,7 @@ fn tungstenite_at_the_other_end_gets_everything_back() {
             theirs.close(None).unwrap();
             let (ours, end) = echo.join().unwrap();
             end.unwrap();
-            let error = (&ours).write(&unit(b"late")).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            assert_eq!((&ours).write(&unit(b"late")).unwrap(), unit(b"late").len(), "for nobody");
             ours.shutdown(Shutdown::Both);
             loop {
                 match theirs.read() {
