@@ -1,8 +1,10 @@
 //! The JSON-RPC part of `docs/protocol.md` says what is true: a server answers its examples as they stand there
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic as the test may")]
+
+use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use flyrpc_tokio::{Bytes, Json, RemoteError, Server};
 

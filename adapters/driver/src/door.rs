@@ -50,7 +50,7 @@ impl Door {
                     let handshake = crate::ws::WebSocket::accept(stream, &options);
                     let handshake = until(|cx| guest.poll_stopping(cx), handshake);
                     if let Some(Some(Ok(socket))) = within::<R, _>(HANDSHAKE, handshake).await {
-                        let place = guest.into_place();
+                        let place = guest.take_place();
                         drop(door.hub.enter::<R, _>(socket, door.dialect.clone(), limits, place));
                     }
                 }));

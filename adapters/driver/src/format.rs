@@ -59,6 +59,10 @@ pub use wire::WireFormat;
     note = "wrap the type in a format, such as `Json<{Self}>`, or implement `Decode` for it"
 )]
 pub trait Decode: Sized {
+    /// In the parameters of a JSON-RPC request: is the only element of an array meant, where that is an object, and not the
+    /// array? So it is for what reads JSON as values; anything else takes parameters as they came
+    const TAKES_ELEMENT: bool = false;
+
     /// Reads the payload, all of it
     ///
     /// # Errors

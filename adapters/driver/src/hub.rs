@@ -199,7 +199,7 @@ impl Hub {
     /// The same for what is no connection yet, or carries some
     #[cfg(any(feature = "ws", feature = "http"))]
     pub(crate) fn greet(self: &Arc<Self>) -> Option<Guest> {
-        let place = Some(self.place()?);
+        let place = Mutex::new(Some(self.place()?));
         let mut state = self.lock();
         state.greeted += 1;
         let number = state.greeted;
@@ -258,16 +258,14 @@ pub(crate) struct Guest {
     hub: Arc<Hub>,
     number: u64,
     /// Free when nothing is known of the guest any more
-    #[cfg_attr(not(feature = "ws"), expect(dead_code, reason = "what carries connections keeps it"))]
-    place: Option<Place>,
+    place: Mutex<Option<Place>>,
 }
 
 #[cfg(any(feature = "ws", feature = "http"))]
 impl Guest {
     /// The place, for the connection that it has become
-    #[cfg(feature = "ws")]
-    pub(crate) fn into_place(mut self) -> Option<Place> {
-        self.place.take()
+    pub(crate) fn take_place(&self) -> Option<Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Ready when no connection is taken any more; for the one task that this guest is

@@ -113,7 +113,8 @@ fn take<R: Runtime>(hub: &Arc<Hub>, exchange: Exchange) -> bool {
 impl<R: Runtime> Visit<R> {
     fn join<S: Transport>(&self, stream: S, framing: Framing) {
         let hub = &self.door.hub;
-        drop(hub.enter::<R, _>(stream, hub.options.json_in(framing), hub.options.limits.clone(), None));
+        let (dialect, limits) = (hub.options.json_in(framing), hub.options.limits.clone());
+        drop(hub.enter::<R, _>(stream, dialect, limits, self.guest.take_place()));
     }
 }
 

@@ -37,6 +37,8 @@ wrapper! {
 }
 
 impl<T: DeserializeOwned> Decode for Json<T> {
+    const TAKES_ELEMENT: bool = true;
+
     fn decode(payload: &Bytes) -> Result<Self, FormatError> {
         read::<T, _>(PhantomData::<T>, payload).map(Self)
     }

@@ -85,19 +85,16 @@ impl<P: Caller> Request<P> {
         if self.context.protocol() != Protocol::JsonRpc {
             return T::decode(payload);
         }
-        match jsonrpc::only_element(payload) {
-            _ if payload.is_empty() => {
-                T::decode(&Bytes::from_static(b"null")).or_else(|_| T::decode(payload))
-            }
-            // An object is hardly ever meant as the only one of a list.
-            Some(element @ [b'{', ..]) => {
-                T::decode(&payload.slice_ref(element)).or_else(|_| T::decode(payload))
-            }
-            Some(element) => {
-                T::decode(payload).or_else(|error| T::decode(&payload.slice_ref(element)).map_err(|_| error))
-            }
-            None => T::decode(payload),
-        }
+        let element = jsonrpc::only_element(payload);
+        let (first, second) = match element {
+            _ if payload.is_empty() => (Bytes::new(), Bytes::from_static(b"null")),
+            Some(element) => (payload.clone(), payload.slice_ref(element)),
+            None => return T::decode(payload),
+        };
+        // Net/rpc's clients send one object in an array; it is hardly ever meant as the only one of a list.
+        let is_second = T::TAKES_ELEMENT && element.is_none_or(|element| element.starts_with(b"{"));
+        let (first, second) = if is_second { (second, first) } else { (first, second) };
+        T::decode(&first).or_else(|error| T::decode(&second).map_err(|_| error))
     }
 
     /// Who sent it, and more
