@@ -25,7 +25,7 @@ pub(crate) fn line(direction: Direction, packet: &RawPacket<'_>) -> String {
     line
 }
 
-/// JSON-RPC messages on their way, without their payloads; FlyRPC has [`line`]
+/// JSON-RPC messages on their way, without their payloads; FlyRPC has `line`
 pub(crate) fn lines(info: &Info, direction: Direction, message: &[u8]) -> Vec<String> {
     let (mut rest, mut lines) = (message, Vec::new());
     if info.protocol != Protocol::JsonRpc {
