@@ -126,7 +126,7 @@ fn flyrpc_calls(server: &Server) {
     fails(&["call", "nowhere"], 1, "NOT_FOUND");
     fails(&["call", "sleep", "soon"], 1, "BAD_PAYLOAD");
     fails(&["call", "sleep", "60000", "--timeout", "0.2"], 4, "did not come in time");
-    // The server asks back for a name, which flyrpc's command has not got; the server passes its refusal on.
+    // The server asks back for a name, which flyrpc's command answers.
     answers(&["call", "greet"], "hello, flyrpc");
 
     // With an acknowledgement the note has been handled when the command ends.
