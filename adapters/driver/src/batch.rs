@@ -3,11 +3,11 @@
 use core::task::Waker;
 use core::time::Duration;
 
-use flyrpc_core::{Call, Refusal, Sink};
+use flyrpc_core::{Refusal, Sink};
 
 use crate::dialect::AnyDialect;
 use crate::link::State;
-use crate::{Error, FormatError, IntoPayload, Payload, Peer, PendingCall};
+use crate::{Error, FormatError, IntoPayload, Payload, Peer, PendingCall, Protocol};
 
 /// Calls and messages that go to the peer together: see [`Peer::batch`]
 #[derive(Debug)]
@@ -74,23 +74,31 @@ impl<'a> Batch<'a> {
         let mut calls = Vec::new();
         let mut guard = link.lock();
         let state = &mut *guard;
-        if state.unsent >= link.options.send_buffer && !state.is_closed() {
-            return Err(Error::Refused(Refusal::NoRoom { need: state.unsent }));
-        }
-        let (now, mut written) = (link.now(), Vec::new());
+        link.check_room(state)?;
+        let now = link.now();
+        let deadline = now + self.within;
         if let AnyDialect::Json(json) = state.conn.dialect_mut() {
             json.begin_batch();
         }
+        // The elements by themselves; they are not to be sent yet.
+        let (out, unsent) = (core::mem::take(&mut state.out), state.unsent);
         let encoded = self.elements.iter().try_for_each(|element| {
-            let is_first = written.is_empty();
-            if !is_first && state.conn.dialect().fly().is_none() {
-                written.push(b',');
+            if !state.out.is_empty() && link.info.protocol == Protocol::JsonRpc {
+                state.out.sink(None).packet(0, b",", b"").map_err(Refusal::from)?;
             }
-            let place = encode(state, element, now, now + self.within, &mut written)?;
-            calls.extend(place.map(|place| PendingCall::new(link, place)));
+            let payload = element.payload.as_ref().map_err(|error| Error::Unencodable(error.clone()))?;
+            if element.is_call {
+                let (code, waker) = (element.code, Waker::noop());
+                let place = link.call(state, now, code, payload.as_ref(), None, deadline, waker)?;
+                calls.push(PendingCall::new(link, place));
+            } else {
+                link.notify(state, now, element.code, payload.as_ref(), None)?;
+            }
             Ok(())
         });
-        let sent = join(state, if encoded.is_ok() { &written } else { &[] });
+        state.unsent = unsent;
+        let elements = core::mem::replace(&mut state.out, out);
+        let sent = join(state, if encoded.is_ok() { elements.small() } else { &[] });
         if let Err(error) = encoded.and_then(|()| sent.map_err(Error::Refused)) {
             // Dropping the calls cancels them, which takes the lock.
             drop(guard);
@@ -115,31 +123,4 @@ fn join(state: &mut State, written: &[u8]) -> Result<(), Refusal> {
     }
     state.unsent += state.out.len() - before;
     Ok(())
-}
-
-/// Writes one element; the place of its call, if it is one
-fn encode(
-    state: &mut State,
-    element: &Element<'_>,
-    now: flyrpc_core::Instant,
-    deadline: flyrpc_core::Instant,
-    written: &mut Vec<u8>,
-) -> Result<Option<u32>, Error> {
-    let payload = element.payload.as_ref().map_err(|error| Error::Unencodable(error.clone()))?;
-    let State { conn, packer, calls, .. } = state;
-    let packed = packer.pack(conn.dialect(), element.code.as_bytes(), payload.as_ref())?;
-    let call = Call::new(packed.code, packed.payload).meta(packed.zip.into()).deadline(deadline);
-    if !element.is_call {
-        conn.notify(now, call, written).map_err(|refused| refused.why)?;
-        return Ok(None);
-    }
-    let place = calls.reserve(Waker::noop().clone());
-    match conn.call(now, call, place, written) {
-        Ok(id) => calls.made(place, id),
-        Err(refused) => {
-            calls.release(place, |_| true);
-            return Err(Error::Refused(refused.why));
-        }
-    }
-    Ok(Some(place))
 }

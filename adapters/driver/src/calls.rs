@@ -19,6 +19,18 @@ pub(crate) enum Done {
     Failed(Error),
 }
 
+impl Done {
+    /// What became of a call
+    pub(crate) fn into_outcome(self) -> Result<Outcome, Error> {
+        match self {
+            Self::Answer(outcome) => Ok(outcome),
+            Self::Failed(error) => Err(error),
+            // A call is no ping.
+            Self::Pong(_) => Err(Error::Cancelled),
+        }
+    }
+}
+
 #[derive(Debug)]
 enum Place {
     Free {

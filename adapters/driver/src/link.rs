@@ -242,6 +242,14 @@ impl Link {
         if self.is_observed() { None } else { body }
     }
 
+    /// Is there room for a packet of somebody who does not wait for it?
+    pub(crate) fn check_room(&self, state: &State) -> Result<(), Error> {
+        if state.unsent >= self.options.send_buffer && !state.is_closed() {
+            return Err(Error::Refused(Refusal::NoRoom { need: state.unsent }));
+        }
+        Ok(())
+    }
+
     /// Encodes a request; its place is the caller's to wait at
     #[expect(clippy::too_many_arguments, reason = "a call, and who waits for it")]
     pub(crate) fn call(
@@ -368,6 +376,11 @@ impl State {
         let before = self.out.len();
         while let Ok(Some(_)) = self.conn.poll_transmit(&mut self.out.sink(None)) {}
         self.count_owed(before);
+    }
+
+    /// Is the call that was just encoded the only thing under way?
+    pub(crate) fn is_alone(&self) -> bool {
+        self.conn.in_flight() <= 1 && self.requests.running() == 0
     }
 
     /// Has it ended, or is it about to?

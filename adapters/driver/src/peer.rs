@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flyrpc_core::fly::{Capabilities, codes};
-use flyrpc_core::{CloseReason, Instant, Refusal, State, Stats};
+use flyrpc_core::{CloseReason, Instant, State, Stats};
 
 use crate::calls::Done;
 use crate::hub::send_to_all;
@@ -120,9 +120,7 @@ impl Peer {
     pub fn try_send<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
         let payload = payload.into_payload().map_err(Error::Unencodable)?;
         let mut state = self.link.lock();
-        if state.unsent >= self.link.options.send_buffer && !state.is_closed() {
-            return Err(Error::Refused(Refusal::NoRoom { need: state.unsent }));
-        }
+        self.link.check_room(&state)?;
         self.link.notify(&mut state, self.link.now(), code, payload.as_ref(), payload.shared())?;
         self.link.encoded(state, false);
         Ok(())
@@ -447,18 +445,14 @@ impl<T> Call<'_, T> {
         if let Some(place) = self.place {
             let done = ready!(link.lock().calls.poll(place, cx.waker()));
             self.place = None;
-            return Poll::Ready(match done {
-                Done::Answer(outcome) => T::from_answer(outcome),
-                Done::Failed(error) => Err(error),
-                Done::Pong(_) => Err(Error::Cancelled),
-            });
+            return Poll::Ready(done.into_outcome().and_then(T::from_answer));
         }
         let (mut state, now, deadline) = ready!(self.packet.poll(self.within, cx))?;
         let (code, payload) = (self.packet.code, self.packet.payload());
         let shared = payload.shared();
         let place = link.call(&mut state, now, code, payload.as_ref(), shared, deadline, cx.waker())?;
         self.place = Some(place);
-        let alone = state.conn.in_flight() <= 1 && state.requests.running() == 0;
+        let alone = state.is_alone();
         link.encoded(state, alone);
         self.packet.leave();
         self.packet.payload = Ok(Payload::Borrowed(&[]));
@@ -580,7 +574,7 @@ impl Future for Ping<'_> {
             }
         }
         this.sent = Some((place, now));
-        let alone = guard.conn.in_flight() <= 1 && guard.requests.running() == 0;
+        let alone = guard.is_alone();
         this.link.encoded(guard, alone);
         Poll::Pending
     }

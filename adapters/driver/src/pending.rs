@@ -7,9 +7,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flyrpc_core::Refusal;
 
-use crate::calls::Done;
 use crate::link::Link;
 use crate::peer::{Answer, release};
 use crate::{Error, IntoPayload, Outcome, Peer};
@@ -59,13 +57,11 @@ impl Peer {
         let payload = payload.into_payload().map_err(Error::Unencodable)?;
         let link = &self.link;
         let mut state = link.lock();
-        if state.unsent >= link.options.send_buffer && !state.is_closed() {
-            return Err(Error::Refused(Refusal::NoRoom { need: state.unsent }));
-        }
+        link.check_room(&state)?;
         let now = link.now();
         let (bytes, shared) = (payload.as_ref(), payload.shared());
         let place = link.call(&mut state, now, code, bytes, shared, now + timeout, Waker::noop())?;
-        let alone = state.conn.in_flight() <= 1 && state.requests.running() == 0;
+        let alone = state.is_alone();
         link.encoded(state, alone);
         Ok(PendingCall::new(link, place))
     }
@@ -95,11 +91,7 @@ impl PendingCall {
         let Some(place) = self.place else { return Poll::Ready(Err(Error::Cancelled)) };
         let done = ready!(self.link.lock().calls.poll(place, cx.waker()));
         self.place = None;
-        Poll::Ready(match done {
-            Done::Answer(outcome) => Ok(outcome),
-            Done::Failed(error) => Err(error),
-            Done::Pong(_) => Err(Error::Cancelled),
-        })
+        Poll::Ready(done.into_outcome())
     }
 }
 

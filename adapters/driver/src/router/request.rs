@@ -85,16 +85,20 @@ impl<P: Caller> Request<P> {
         if self.context.protocol() != Protocol::JsonRpc {
             return T::decode(payload);
         }
-        let element = jsonrpc::only_element(payload);
-        let (first, second) = match element {
-            _ if payload.is_empty() => (Bytes::new(), Bytes::from_static(b"null")),
-            Some(element) => (payload.clone(), payload.slice_ref(element)),
-            None => return T::decode(payload),
+        let lone = || {
+            if payload.is_empty() {
+                return Some(Bytes::from_static(b"null"));
+            }
+            jsonrpc::only_element(payload).map(|element| payload.slice_ref(element))
         };
         // Net/rpc's clients send one object in an array; it is hardly ever meant as the only one of a list.
-        let is_second = T::TAKES_ELEMENT && element.is_none_or(|element| element.starts_with(b"{"));
-        let (first, second) = if is_second { (second, first) } else { (first, second) };
-        T::decode(&first).or_else(|error| T::decode(&second).map_err(|_| error))
+        if T::TAKES_ELEMENT
+            && begins_with_object(payload)
+            && let Some(lone) = lone()
+        {
+            return T::decode(&lone).or_else(|error| T::decode(payload).map_err(|_| error));
+        }
+        T::decode(payload).or_else(|error| lone().and_then(|lone| T::decode(&lone).ok()).ok_or(error))
     }
 
     /// Who sent it, and more
@@ -128,6 +132,15 @@ impl<P: Caller> Request<P> {
     /// Both parts
     pub fn into_parts(self) -> (Context<P>, Packet) {
         (self.context, self.packet)
+    }
+}
+
+/// Is this nothing, or an array whose first element is an object?
+fn begins_with_object(params: &[u8]) -> bool {
+    match params.trim_ascii_start() {
+        [] => true,
+        [b'[', elements @ ..] => elements.trim_ascii_start().starts_with(b"{"),
+        _ => false,
     }
 }
 
