@@ -116,7 +116,7 @@ impl Peer {
     /// Sends a message now, or not at all
     ///
     /// # Errors
-    /// [`Error::Refused`], with [`Refusal::NoRoom`] when the outgoing buffer is full.
+    /// [`Error::Refused`], with [`Refusal::NoRoom`](crate::Refusal::NoRoom) when the outgoing buffer is full.
     pub fn try_send<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<(), Error> {
         let payload = payload.into_payload().map_err(Error::Unencodable)?;
         let mut state = self.link.lock();

@@ -39,7 +39,7 @@ impl Peer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Refused`], with [`Refusal::NoRoom`] when the outgoing buffer is full; [`Error::Unencodable`].
+    /// [`Error::Refused`], with [`Refusal::NoRoom`](crate::Refusal::NoRoom) when the outgoing buffer is full; [`Error::Unencodable`].
     pub fn start<'a>(&self, code: &str, payload: impl IntoPayload<'a>) -> Result<PendingCall, Error> {
         self.start_within(code, payload, self.link.options.limits.get_call_timeout())
     }
