@@ -19,6 +19,7 @@
 //!
 //! * `alloc`: JSON-RPC (`jsonrpc`), growable call tables (`Table`), `Vec<u8>` as a sink, compression (inflating needs no
 //!   heap).
+//! * `serial`: frames for serial lines, found again after noise (`serial`). Needs no heap.
 //!
 //! `default = []`. A feature adds to the API and changes nothing else.
 
@@ -36,6 +37,8 @@ pub mod fly;
 pub mod jsonrpc;
 mod limits;
 mod recv;
+#[cfg(feature = "serial")]
+pub mod serial;
 mod sink;
 mod time;
 
