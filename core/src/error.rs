@@ -75,7 +75,9 @@ pub struct Refused<B> {
 }
 
 impl<B> Refused<B> {
-    pub(crate) const fn new(why: Refusal, back: B) -> Self {
+    /// What was refused, and why; for layers above that refuse by themselves
+    #[must_use]
+    pub const fn new(why: Refusal, back: B) -> Self {
         Self { why, back }
     }
 }

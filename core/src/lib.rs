@@ -43,8 +43,8 @@ mod sink;
 mod time;
 
 pub use connection::{
-    BadReply, CallId, CloseReason, Connection, Event, FAN_OUT, Incoming, Loss, ReplyToken, Resting, Rests,
-    Slot, Slots, State, Stats, Step, Transmit, What,
+    BadReply, CallId, CloseReason, Connection, Event, FAN_OUT, Incoming, Loss, NoCalls, ReplyToken, Resting,
+    Rests, Slot, Slots, State, Stats, Step, Transmit, What,
 };
 #[cfg(feature = "alloc")]
 pub use connection::{Bits, Table};

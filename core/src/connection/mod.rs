@@ -29,7 +29,7 @@ pub use rest::Bits;
 pub use rest::{Resting, Rests};
 #[cfg(feature = "alloc")]
 pub use slots::Table;
-pub use slots::{FAN_OUT, Slot, Slots};
+pub use slots::{FAN_OUT, NoCalls, Slot, Slots};
 
 use crate::dialect::MAX_FRAME_HEADER;
 use crate::{Dialect, Fault, Instant, Limits, ProtocolError, WireError};
@@ -174,6 +174,25 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
+    /// Begins anew over another transport, or over a line that has been brought back, without moving what it holds
+    ///
+    /// Calls are numbered on from where they were, and what rests goes on resting, so that a late answer from before finds no
+    /// call of now; counters go on as well. Tokens of requests that came before must not be used any more.
+    ///
+    /// False, and nothing done, unless the connection is closed and [`poll_event`](Self::poll_event) has told so.
+    pub fn reopen(&mut self, dialect: D) -> bool {
+        if self.state != State::Closed || !self.told || self.in_flight > 0 {
+            return false;
+        }
+        self.dialect = dialect;
+        self.deadlines.clear();
+        self.position = 0;
+        (self.unanswered, self.lost_cursor) = (0, 0);
+        self.state = State::Open;
+        (self.input_ended, self.told, self.partial, self.skipping) = (false, false, false, false);
+        true
+    }
+
     /// The same, with calls numbered from `sequence` on; 1 by default
     #[must_use]
     pub fn first_sequence(mut self, sequence: u32) -> Self {
@@ -215,6 +234,12 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     #[must_use]
     pub const fn body_left(&self) -> u64 {
         self.sending
+    }
+
+    /// Bytes that are still to come of a body on its way in, whether it is handed out or passed over
+    #[must_use]
+    pub const fn body_expected(&self) -> u64 {
+        self.receiving
     }
 
     /// Its limits

@@ -44,7 +44,13 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             return Ok(self.dialect.encode_due(&self.limits, out)?.map(|len| Transmit { len }));
         };
         let len = self.dialect.encode_control(control, &self.limits, out)?;
-        self.controls.remove(0);
+        // By exchanges, since `Vec::remove` brings `memmove` along: see `RecvBuf`.
+        let mut rest = self.controls.as_mut_slice();
+        while let [first, second, ..] = rest {
+            core::mem::swap(first, second);
+            rest = rest.get_mut(1..).unwrap_or_default();
+        }
+        self.controls.pop();
         Ok(Some(Transmit { len }))
     }
 

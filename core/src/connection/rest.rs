@@ -23,6 +23,27 @@ pub trait Rests: Default + Clone + core::fmt::Debug + core::hash::Hash {
     fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool;
 }
 
+/// Where no calls are made, nothing rests
+impl Rests for () {
+    #[inline]
+    fn is_empty(&self) -> bool {
+        true
+    }
+
+    #[inline]
+    fn add(&mut self, _: u32, _: Instant, _: Duration) {}
+
+    #[inline]
+    fn resting(&mut self, _: u32, _: Instant, _: Duration) -> u32 {
+        0
+    }
+
+    #[inline]
+    fn answered(&mut self, _: u32, _: Instant, _: Duration) -> bool {
+        false
+    }
+}
+
 /// Sequences that rest, and until when
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Resting {

@@ -13,7 +13,7 @@ use crate::Instant;
 
 /// Storage for calls in flight
 ///
-/// Implemented for `heapless::Vec<Slot<T>, N>` (N calls, no heap at all) and, with feature `alloc`, for [`Table`], which
+/// Implemented for `heapless::Vec<Slot<T>, N>` (N calls, no heap at all), for [`NoCalls`] and, with feature `alloc`, for [`Table`], which
 /// is empty until the first call and grows with the number in flight. `T` is the caller's tag.
 ///
 /// The same storage decides how many sequences can rest after their calls were given up: in a `Table` all, each by itself.
@@ -147,6 +147,37 @@ impl<T, const N: usize> Slots for heapless::Vec<Slot<T>, N> {
     #[inline]
     fn slots_mut(&mut self) -> &mut [Slot<T>] {
         self
+    }
+}
+
+/// No calls: for an end that only answers
+///
+/// Takes no memory, and leaves everything out of a program that has to do with calls of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct NoCalls;
+
+impl Slots for NoCalls {
+    type Tag = core::convert::Infallible;
+    type Rests = ();
+
+    #[inline]
+    fn make_room(&mut self, _: u32, _: u32) -> bool {
+        false
+    }
+
+    #[inline]
+    fn index_of(&self, _: u32) -> usize {
+        0
+    }
+
+    #[inline]
+    fn slots(&self) -> &[Slot<Self::Tag>] {
+        &[]
+    }
+
+    #[inline]
+    fn slots_mut(&mut self) -> &mut [Slot<Self::Tag>] {
+        &mut []
     }
 }
 

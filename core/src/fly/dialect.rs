@@ -1,5 +1,6 @@
 //! FlyRPC as a [`Dialect`]
 
+use super::utf8::is_utf8;
 use super::wire::{Flag, Head, Zip, decode_head, encode_head, has_nul, write_head};
 use super::{Capabilities, codes};
 use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
@@ -13,9 +14,24 @@ use crate::{Limits, NoRoom, Refusal, Sink};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Fly {
     peer: Capabilities,
+    /// Nobody here inflates
+    raw: bool,
 }
 
 impl Fly {
+    /// With everything that this crate does; as `default`
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { peer: Capabilities::NONE, raw: false }
+    }
+
+    /// For an owner that does not inflate: `$hello` says so, and requests with compressed parts are answered `BAD_ZIP`
+    #[must_use]
+    pub const fn without_zip(mut self) -> Self {
+        self.raw = true;
+        self
+    }
+
     /// What the peer said of itself; nothing, until a `$hello` went one way or the other
     #[must_use]
     pub const fn peer(&self) -> &Capabilities {
@@ -47,8 +63,15 @@ impl Fly {
         if flag.is_response() {
             return Message::Reply { sequence: u32::from(sequence), code, body, meta };
         }
-        if !meta.code && !ascii && core::str::from_utf8(code).is_err() {
-            let answer = flag.is_request().then_some(Control::Error { sequence, code: OwnCode::BadCode });
+        let fault = if self.raw && meta.any() {
+            Some(OwnCode::BadZip)
+        } else if !meta.code && !ascii && !is_utf8(code) {
+            Some(OwnCode::BadCode)
+        } else {
+            None
+        };
+        if let Some(code) = fault {
+            let answer = flag.is_request().then_some(Control::Error { sequence, code });
             return Message::Invalid { answer, body };
         }
         if code.first() == Some(&b'$')
@@ -131,6 +154,8 @@ pub enum Control {
 pub enum OwnCode {
     /// [`codes::BAD_CODE`]
     BadCode,
+    /// [`codes::BAD_ZIP`]
+    BadZip,
     /// [`codes::BUSY`]
     Busy,
     /// [`codes::DRAINING`]
@@ -143,6 +168,7 @@ impl OwnCode {
     const fn as_str(self) -> &'static str {
         match self {
             Self::BadCode => codes::BAD_CODE,
+            Self::BadZip => codes::BAD_ZIP,
             Self::Busy => codes::BUSY,
             Self::Draining => codes::DRAINING,
             Self::TooLarge => codes::TOO_LARGE,
@@ -169,18 +195,21 @@ impl Dialect for Fly {
             Ok(head) => head,
             Err(at_least) => return Ok(Decoded::NeedMore { at_least }),
         };
-        if head.payload_len > u64::from(limits.get_max_payload()) {
-            return self.decode_long(head, limits);
-        }
-        // Both may be near the end of a 32-bit address space.
-        let end = head.len.saturating_add(head.payload_len as usize);
-        match input.get(head.len..end) {
-            Some(payload) => Ok(Decoded::Message {
-                consumed: end,
-                message: self.decode_payload(head, Body::Whole(payload)),
-            }),
-            None => Ok(Decoded::NeedMore { at_least: end }),
-        }
+        let (consumed, body) = if head.payload_len > u64::from(limits.get_max_payload()) {
+            // Not taken whole: the head is the message, and the body follows.
+            if head.payload_len > limits.get_max_body() {
+                return Err(head.body_too_long());
+            }
+            (head.len, Body::Streamed(head.payload_len))
+        } else {
+            // Both may be near the end of a 32-bit address space.
+            let end = head.len.saturating_add(head.payload_len as usize);
+            match input.get(head.len..end) {
+                Some(payload) => (end, Body::Whole(payload)),
+                None => return Ok(Decoded::NeedMore { at_least: end }),
+            }
+        };
+        Ok(Decoded::Message { consumed, message: self.decode_payload(head, body) })
     }
 
     #[inline]
@@ -246,8 +275,8 @@ impl Dialect for Fly {
                 (Flag::RESPONSE, *sequence, "", echo.get(..usize::from(*len)).unwrap_or_default())
             }
             Control::Hello { sequence } => {
-                hello = Capabilities::ours(limits).to_list();
-                (Flag::RESPONSE, *sequence, "", hello.as_bytes())
+                hello = Capabilities { zip: !self.raw, ..Capabilities::ours(limits) }.list();
+                (Flag::RESPONSE, *sequence, "", &hello)
             }
             Control::Cancel { sequence } => {
                 told = sequence.to_be_bytes();
@@ -274,16 +303,6 @@ impl Dialect for Fly {
 }
 
 impl Fly {
-    /// A packet whose payload is not taken whole: its head is the message, its body follows
-    #[cold]
-    fn decode_long<'i>(&mut self, head: Head<'i>, limits: &Limits) -> Result<Decoded<'i, Self>, Fault> {
-        if head.payload_len > limits.get_max_body() {
-            return Err(head.body_too_long());
-        }
-        let message = self.decode_payload(head, Body::Streamed(head.payload_len));
-        Ok(Decoded::Message { consumed: head.len, message })
-    }
-
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "the fields of a packet")]
     fn encode<O: Sink + ?Sized>(

@@ -1,6 +1,6 @@
 //! What the two ends tell each other in `$hello`
 
-use core::fmt::{self, Write};
+use core::fmt;
 
 use crate::{Limits, Oversize};
 
@@ -29,6 +29,9 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Nothing was said
+    pub const NONE: Self = Self { version: 0, zip: false, cancel: false, max_payload: None };
+
     /// Our own
     #[must_use]
     pub const fn ours(limits: &Limits) -> Self {
@@ -43,19 +46,22 @@ impl Capabilities {
     /// Reads a list; what is not there is not claimed
     #[must_use]
     pub fn parse(list: &[u8]) -> Self {
-        let mut found = Self::default();
+        let mut found = Self::NONE;
         for line in list.split(|byte| *byte == b'\n') {
-            let Some((key, value)) =
-                core::str::from_utf8(line).ok().and_then(|line| line.trim().split_once('='))
-            else {
-                continue;
+            let line = line.trim_ascii();
+            let (key, value) = match line.iter().position(|byte| *byte == b'=') {
+                Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
+                None => continue,
             };
             match key {
-                "version" => found.version = value.parse().unwrap_or(found.version),
-                "zip" => found.zip = value == "1",
-                "cancel" => found.cancel = value == "1",
+                b"version" => {
+                    found.version =
+                        number(value).and_then(|value| u8::try_from(value).ok()).unwrap_or(found.version);
+                }
+                b"zip" => found.zip = value == b"1",
+                b"cancel" => found.cancel = value == b"1",
                 // What four bytes can't hold is as good as no limit.
-                "max-payload" => found.max_payload = value.parse().ok(),
+                b"max-payload" => found.max_payload = number(value),
                 _ => {}
             }
         }
@@ -64,24 +70,65 @@ impl Capabilities {
 
     /// The list as text
     #[must_use]
-    pub fn to_list(&self) -> heapless::String<64> {
-        let mut list = heapless::String::new();
-        // The longest list, with all numbers at their widest, has 50 bytes.
-        let written = write!(list, "{self}");
-        debug_assert!(written.is_ok(), "the list of capabilities is longer than its buffer");
+    pub fn to_list(&self) -> heapless::String<LIST> {
+        let bytes = self.list();
+        // All of it is ASCII.
+        heapless::String::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// The list as bytes: written without `core::fmt`, which would take more flash than the rest of a small server
+    pub(super) fn list(&self) -> heapless::Vec<u8, LIST> {
+        let mut list = heapless::Vec::new();
+        let numbers = [
+            (&b"version="[..], Some(u32::from(self.version))),
+            (b"zip=", Some(u32::from(self.zip))),
+            (b"cancel=", Some(u32::from(self.cancel))),
+            (b"max-payload=", self.max_payload),
+        ];
+        for (key, value) in numbers {
+            let Some(value) = value else { continue };
+            let written = list.extend_from_slice(key).is_ok()
+                && push_number(&mut list, value).is_some()
+                && list.push(b'\n').is_ok();
+            debug_assert!(written, "the list of capabilities is longer than its buffer");
+        }
         list
     }
 }
 
+/// Room for a list; the longest, with all numbers at their widest, has 50 bytes
+const LIST: usize = 64;
+
+/// A decimal number; `None` for anything else, and for what four bytes can't hold
+fn number(digits: &[u8]) -> Option<u32> {
+    // As `str::parse` has it.
+    let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u32, |value, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { value.checked_mul(10)?.checked_add(u32::from(digit)) }
+    })
+}
+
+fn push_number(list: &mut heapless::Vec<u8, LIST>, value: u32) -> Option<()> {
+    let mut unit = 1_u32;
+    while value / unit > 9 {
+        unit *= 10;
+    }
+    let mut left = value;
+    while unit > 0 {
+        list.push(b'0' + (left / unit) as u8).ok()?;
+        left %= unit;
+        unit /= 10;
+    }
+    Some(())
+}
+
+/// As [`to_list`](Self::to_list)
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "version={}\nzip={}\ncancel={}\n",
-            self.version,
-            u8::from(self.zip),
-            u8::from(self.cancel)
-        )?;
-        self.max_payload.map_or(Ok(()), |max| writeln!(f, "max-payload={max}"))
+        f.write_str(&self.to_list())
     }
 }

@@ -12,6 +12,7 @@
 pub mod codes;
 mod dialect;
 mod hello;
+mod utf8;
 mod wire;
 pub mod zip;
 

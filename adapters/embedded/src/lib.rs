@@ -1,0 +1,46 @@
+//! FlyRPC on a microcontroller: no heap, no operating system, static buffers, calls both ways
+//!
+//! A [`Node`] is one end of a line. It is driven from a plain loop over any UART of `embedded-io`'s, from interrupts, or from async
+//! tasks, and its calls and its clock are the caller's.
+//!
+//! ```
+//! use flyrpc_embedded::{Event, Instant, NoCalls, Node, Plain, Reply};
+//!
+//! let (mut rx, mut tx) = ([0; 128], [0; 64]);
+//! let mut node: Node<'_, Plain, NoCalls> = Node::new(Plain::new(), &mut rx, &mut tx);
+//!
+//! // A request for `led` has come in:
+//! let request = b"\x40\x00\x01led\0\x011";
+//! node.space()[..request.len()].copy_from_slice(request);
+//! let now = Instant::ZERO;
+//! node.received(now, request.len());
+//!
+//! node.poll(now, |peer, event| {
+//!     if let Event::Request { code, payload, token } = event {
+//!         let _ = match code {
+//!             b"led" => peer.reply(token, Reply::ok(payload)),
+//!             _ => peer.reply(token, Reply::error("NOT_FOUND", b"")),
+//!         };
+//!     }
+//! });
+//! assert_eq!(node.unsent(), b"\x80\x00\x01\0\x011");
+//! ```
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod event;
+mod io;
+mod link;
+mod node;
+mod peer;
+
+pub use event::{Event, Token};
+pub use flyrpc_core::fly::codes;
+pub use flyrpc_core::{CallId, CloseReason, Instant, NoCalls, Refusal, Refused, Reply, Stats};
+pub use link::{Link, Plain};
+pub use node::Node;
+pub use peer::Peer;
+
+/// Up to `N` calls in flight, each with a tag of type `T`
+pub type Calls<T, const N: usize> = heapless::Vec<flyrpc_core::Slot<T>, N>;

@@ -1,0 +1,235 @@
+//! What the application can do: call, tell, answer
+
+use core::time::Duration;
+
+use flyrpc_core::fly::{Fly, codes};
+use flyrpc_core::{
+    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, Sink, Slots,
+    Stats,
+};
+
+use crate::link::{Link, sealed};
+use crate::{Event, Token};
+
+/// The application's side of a [`Node`](crate::Node): what its handler, and its main loop, may do at any time
+///
+/// What is sent goes into the node's transmit buffer, whole or not at all.
+#[derive(Debug)]
+pub struct Peer<'m, L: Link, S: Slots> {
+    pub(crate) conn: Connection<Fly, S>,
+    pub(crate) link: L,
+    pub(crate) tx: RecvBuf<&'m mut [u8]>,
+    /// The latest time that was given
+    pub(crate) now: Instant,
+    /// Which life of the line this is
+    pub(crate) life: u32,
+}
+
+impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
+    pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
+        let conn = Connection::new(dialect(), limits);
+        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0 }
+    }
+
+    /// Calls the other end; the answer, or what else becomes of it, comes as an [`Event`] with the tag
+    ///
+    /// It is over `within` this time from the latest time that the node was given.
+    ///
+    /// # Errors
+    /// [`Refused`] with the tag: no slot is free, the transmit buffer has no room, or the payload is longer than the other
+    /// end takes. Nothing was sent.
+    pub fn call(
+        &mut self,
+        code: &[u8],
+        payload: &[u8],
+        within: Duration,
+        tag: S::Tag,
+    ) -> Result<CallId, Refused<S::Tag>> {
+        let now = self.now;
+        let call = Call::new(code, payload).deadline(now + within);
+        self.send(|conn, out| conn.call(now, call, tag, out))
+    }
+
+    /// Tells the other end something, without an answer
+    ///
+    /// # Errors
+    /// The refusal; nothing was sent.
+    pub fn notify(&mut self, code: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        let now = self.now;
+        self.send(|conn, out| conn.notify(now, Call::new(code, payload), out)).map_err(|refused| refused.why)
+    }
+
+    /// Answers a request
+    ///
+    /// An answer that is too long for the transmit buffer, or for the other end, is replaced by the error `TOO_LARGE`, and a
+    /// request from an earlier life of the line is forgotten.
+    ///
+    /// # Errors
+    /// The refusal of the answer; the request is over all the same. [`try_reply`](Self::try_reply) gives the token back.
+    pub fn reply(&mut self, token: Token, reply: Reply<'_, flyrpc_core::fly::Zip>) -> Result<(), Refusal> {
+        let Err(refused) = self.try_reply(token, reply) else { return Ok(()) };
+        if let Err(again) = self.try_reply(refused.back, Reply::error(codes::TOO_LARGE, b"")) {
+            self.abandon(again.back);
+        }
+        Err(refused.why)
+    }
+
+    /// Answers a request, or gives the token back
+    ///
+    /// # Errors
+    /// [`Refused`] with the token; nothing was sent. With [`Refusal::NoRoom`] it is worth trying again when the transmit buffer
+    /// has been sent; with [`Refusal::Closed`] never, since the request belongs to an earlier life of the line.
+    pub fn try_reply(
+        &mut self,
+        token: Token,
+        reply: Reply<'_, flyrpc_core::fly::Zip>,
+    ) -> Result<(), Refused<Token>> {
+        if token.life != self.life {
+            return Err(Refused::new(Refusal::Closed, token));
+        }
+        let life = token.life;
+        self.send(|conn, out| conn.reply(token.reply, reply, out))
+            .map_err(|refused| Refused::new(refused.why, Token { reply: refused.back, life }))
+    }
+
+    /// Gives up a request without an answer: its caller runs into its deadline
+    pub fn abandon(&mut self, token: Token) {
+        if token.life == self.life {
+            self.conn.abandon(token.reply);
+        }
+    }
+
+    /// Gives up a call of ours and hands its tag back; `None` when it is over already
+    pub fn cancel(&mut self, call: CallId) -> Option<S::Tag> {
+        self.conn.cancel(call)
+    }
+
+    /// Asks for a sign of life; it comes as [`Event::Pong`]
+    ///
+    /// # Errors
+    /// As [`call`](Self::call)
+    pub fn ping(&mut self, within: Duration, tag: S::Tag) -> Result<CallId, Refused<S::Tag>> {
+        let now = self.now;
+        self.send(|conn, out| conn.ping(now, 0, now + within, tag, out))
+    }
+
+    /// Calls and pings of ours that are not over yet
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.conn.in_flight()
+    }
+
+    /// Bytes that wait in the transmit buffer
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.tx.data().len()
+    }
+
+    /// The latest time that the node was given
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Counters, from the node's start on
+    #[must_use]
+    pub const fn stats(&self) -> &Stats {
+        self.conn.stats()
+    }
+
+    /// The link, with its own counters
+    #[must_use]
+    pub const fn link(&self) -> &L {
+        &self.link
+    }
+
+    /// Lets the connection write one packet, and puts it on the line
+    fn send<R>(&mut self, write: impl FnOnce(&mut Connection<Fly, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
+        let mut out = Outlet { tx: &mut self.tx, len: 0, link: core::marker::PhantomData::<L> };
+        let result = write(&mut self.conn, &mut out);
+        let len = out.len;
+        if len > 0 {
+            let sealed = self.link.seal(self.tx.space(), len);
+            self.tx.filled(sealed);
+        }
+        result
+    }
+
+    /// Tells what happened without input, and writes what the connection and the link want written
+    #[inline]
+    pub(crate) fn settle(&mut self, handler: &mut impl FnMut(&mut Self, Event<'_, S::Tag>)) {
+        while let Some(event) = self.conn.poll_event() {
+            let event = match event {
+                flyrpc_core::Event::TimedOut { call, tag } => Event::TimedOut { call, tag },
+                flyrpc_core::Event::Lost { call, tag, .. } => Event::Lost { call, tag },
+                flyrpc_core::Event::Closed { why } => {
+                    self.reopen();
+                    Event::Ended { why }
+                }
+                _ => continue,
+            };
+            handler(self, event);
+        }
+        while let Ok(Some(_)) = self.send(|conn, out| conn.poll_transmit(out)) {}
+        if self.link.is_due() && self.tx.data().is_empty() {
+            let sealed = self.link.seal(self.tx.space(), 0);
+            self.tx.filled(sealed);
+        }
+    }
+
+    /// The other end has begun a new life
+    pub(crate) fn lose(&mut self) {
+        self.conn.handle_loss(Loss::Reset);
+        // What waits to be sent was meant for its earlier life.
+        let unsent = self.tx.data().len();
+        self.tx.consume(unsent);
+    }
+
+    /// What should be whole is not
+    pub(crate) fn cut_short(&mut self) {
+        let now = self.now;
+        self.conn.handle_eof(now);
+        self.conn.close();
+    }
+
+    fn reopen(&mut self) {
+        if self.conn.reopen(dialect()) {
+            self.life = self.life.wrapping_add(1);
+        }
+    }
+}
+
+/// Nothing is inflated here: that takes 32 KiB of memory
+const fn dialect() -> Fly {
+    Fly::new().without_zip()
+}
+
+/// The transmit buffer as the connection sees it: one packet, which stands where the link wants it
+struct Outlet<'a, 'm, L> {
+    tx: &'a mut RecvBuf<&'m mut [u8]>,
+    /// Length of the packet
+    len: usize,
+    link: core::marker::PhantomData<L>,
+}
+
+impl<L: sealed::Link> Sink for Outlet<'_, '_, L> {
+    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
+        let len = head.saturating_add(body.len()).saturating_add(tail.len());
+        let need = L::frame_max(len);
+        let no_room = NoRoom { need };
+        if self.tx.space().len() < need {
+            self.tx.compact();
+        }
+        let space = self.tx.space();
+        if space.len() < need {
+            return Err(no_room);
+        }
+        let packet = space.get_mut(L::lead(len)..).and_then(|at| at.get_mut(..len)).ok_or(no_room)?;
+        let (header, rest) = packet.split_at_mut_checked(head).ok_or(no_room)?;
+        let (place, end) = rest.split_at_mut_checked(body.len()).ok_or(no_room)?;
+        place.copy_from_slice(body);
+        end.copy_from_slice(tail);
+        self.len = len;
+        Ok(header)
+    }
+}
