@@ -5,6 +5,7 @@
 //! * [`fuzz`]: what the fuzz targets do with arbitrary bytes.
 //! * [`jsonrpc`]: connections of that dialect fed with texts.
 //! * [`model`]: two connections under random operations, beside a reference.
+//! * [`serial`]: the receiving end of a serial line.
 //! * [`split`]: one byte stream in every way it can be cut.
 //! * [`vectors`]: bytes and exchanges recorded from the real programs.
 
@@ -15,6 +16,7 @@ pub mod link;
 pub mod model;
 pub mod pair;
 pub mod rng;
+pub mod serial;
 pub mod split;
 pub mod vectors;
 

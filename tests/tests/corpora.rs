@@ -31,6 +31,11 @@ fn p17_the_corpus_of_zip_replays() {
 }
 
 #[test]
+fn p17_the_corpus_of_serial_line_replays() {
+    replay("serial_line", fuzz::serial_line);
+}
+
+#[test]
 fn p18_the_corpus_of_connection_replays() {
     replay("connection", fuzz::connection);
 }

@@ -6,6 +6,7 @@
 mod connection;
 mod jsonrpc_model;
 mod jsonrpc_wire;
+mod serial_line;
 mod wire;
 mod zip;
 
@@ -13,5 +14,6 @@ pub use crate::model::fuzz as model;
 pub use connection::connection;
 pub use jsonrpc_model::jsonrpc_model;
 pub use jsonrpc_wire::jsonrpc_wire;
+pub use serial_line::serial_line;
 pub use wire::wire;
 pub use zip::zip;
