@@ -1,7 +1,7 @@
 //! What a node tells its owner
 
 use flyrpc_core::fly::Fly;
-use flyrpc_core::{CallId, CloseReason, ReplyToken};
+use flyrpc_core::{CallId, ReplyToken};
 
 /// Something for the application; codes and payloads borrow the node's receive buffer
 #[derive(Debug)]
@@ -65,8 +65,18 @@ pub enum Event<'a, T> {
     /// All calls of ours have been given back, and tokens from before do nothing any more.
     Ended {
         /// What ended it
-        why: CloseReason,
+        why: Ended,
     },
+}
+
+/// What ended a life of the line
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The other end has restarted; only [`Framed`](crate::Framed) can tell
+    Restarted,
+    /// What came is no packet, or ended inside one
+    Garbled,
 }
 
 /// The right, and the duty, to answer one request

@@ -1,10 +1,10 @@
 //! One end of a line: the connection, its buffers, and what comes in
 
 use flyrpc_core::fly::codes;
-use flyrpc_core::{Incoming, Instant, Limits, RecvBuf, Slots, What};
+use flyrpc_core::{Incoming, Instant, Limits, RecvBuf, Slots, State, What};
 
 use crate::link::{Found, Link};
-use crate::{Event, Peer, Token};
+use crate::{Ended, Event, Peer, Token};
 
 /// One end of a line, without input and output, clock and heap
 ///
@@ -101,7 +101,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
                 Found::Stream => (0, data.len(), 0),
                 Found::Frame { len, start, end, restarted } => {
                     if restarted {
-                        self.peer.lose();
+                        self.peer.end(Ended::Restarted);
                         self.peer.settle(&mut handler);
                     }
                     (start, end, len)
@@ -127,9 +127,9 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
                         }
                     }
                     // Of a stream more is to come. A frame is whole: the other end has made it wrongly.
-                    None if is_stream && self.peer.conn.close_reason().is_none() => return,
+                    None if is_stream && self.peer.conn.state() != State::Closed => return,
                     None => {
-                        self.peer.cut_short();
+                        self.peer.end(Ended::Garbled);
                         self.deaf = is_stream;
                         len = if is_stream { end } else { len };
                         break;
@@ -162,7 +162,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
             let len = self.rx.data().len();
             self.rx.consume(len);
             if self.peer.conn.body_expected() > 0 {
-                self.peer.cut_short();
+                self.peer.end(Ended::Garbled);
             }
         }
     }

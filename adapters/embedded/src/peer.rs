@@ -9,7 +9,7 @@ use flyrpc_core::{
 };
 
 use crate::link::{Link, sealed};
-use crate::{Event, Token};
+use crate::{Ended, Event, Token};
 
 /// The application's side of a [`Node`](crate::Node): what its handler, and its main loop, may do at any time
 ///
@@ -23,12 +23,14 @@ pub struct Peer<'m, L: Link, S: Slots> {
     pub(crate) now: Instant,
     /// Which life of the line this is
     pub(crate) life: u32,
+    /// What has ended the one before
+    why: Ended,
 }
 
 impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
     pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
         let conn = Connection::new(dialect(), limits);
-        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0 }
+        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }
     }
 
     /// Calls the other end; the answer, or what else becomes of it, comes as an [`Event`] with the tag
@@ -162,9 +164,10 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
             let event = match event {
                 flyrpc_core::Event::TimedOut { call, tag } => Event::TimedOut { call, tag },
                 flyrpc_core::Event::Lost { call, tag, .. } => Event::Lost { call, tag },
-                flyrpc_core::Event::Closed { why } => {
-                    self.reopen();
-                    Event::Ended { why }
+                flyrpc_core::Event::Closed { .. } => {
+                    self.conn.reopen(dialect());
+                    self.life = self.life.wrapping_add(1);
+                    Event::Ended { why: self.why }
                 }
                 _ => continue,
             };
@@ -177,25 +180,13 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
         }
     }
 
-    /// The other end has begun a new life
-    pub(crate) fn lose(&mut self) {
+    /// This life of the line is over: the next `settle` tells so
+    pub(crate) fn end(&mut self, why: Ended) {
+        self.why = why;
         self.conn.handle_loss(Loss::Reset);
-        // What waits to be sent was meant for its earlier life.
+        // What waits to be sent was meant for the life that is over.
         let unsent = self.tx.data().len();
         self.tx.consume(unsent);
-    }
-
-    /// What should be whole is not
-    pub(crate) fn cut_short(&mut self) {
-        let now = self.now;
-        self.conn.handle_eof(now);
-        self.conn.close();
-    }
-
-    fn reopen(&mut self) {
-        if self.conn.reopen(dialect()) {
-            self.life = self.life.wrapping_add(1);
-        }
     }
 }
 
