@@ -14,8 +14,8 @@ output=${CARGO_TARGET_DIR:-$PWD/target}
 quick=0
 for argument in "$@"; do [ "$argument" != --quick ] || quick=1; done
 
-programs=(--bin size-server --bin size-server-256
-          --bin size-peer --bin size-peer-256)
+programs=(--bin size-server --bin size-server-256 --bin size-server-framed
+          --bin size-peer --bin size-peer-256 --bin size-peer-framed)
 ./build.sh --quiet "${programs[@]}"
 if [ "$quick" = 0 ]; then
     CORE=rebuild CARGO_TARGET_DIR="$output/core-rebuilt" ./build.sh --quiet "${programs[@]}"
