@@ -1,7 +1,6 @@
 //! What a node tells its owner
 
-use flyrpc_core::fly::Fly;
-use flyrpc_core::{CallId, ReplyToken};
+use flyrpc_core::CallId;
 
 /// Something for the application; codes and payloads borrow the node's receive buffer
 #[derive(Debug)]
@@ -86,7 +85,7 @@ pub enum Ended {
 #[derive(Debug)]
 #[must_use = "the other end waits for an answer: use `Peer::reply` or `Peer::abandon`"]
 pub struct Token {
-    pub(crate) reply: ReplyToken<Fly>,
+    pub(crate) sequence: u16,
     /// The life of the line in which the request came
     pub(crate) life: u32,
 }
@@ -94,7 +93,7 @@ pub struct Token {
 impl Token {
     /// The request's sequence
     #[must_use]
-    pub fn sequence(&self) -> u16 {
-        self.reply.key()
+    pub const fn sequence(&self) -> u16 {
+        self.sequence
     }
 }

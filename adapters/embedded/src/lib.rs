@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod flavour;
 mod framed;
 mod io;
 mod link;
@@ -37,7 +38,8 @@ mod node;
 mod peer;
 
 pub use event::{Ended, Event, Token};
-pub use flyrpc_core::fly::codes;
+pub use flavour::Flavour;
+pub use flyrpc_core::fly::{Base, Raw, codes};
 pub use flyrpc_core::serial::LineStats;
 pub use flyrpc_core::{CallId, Instant, NoCalls, Refusal, Refused, Reply, Stats};
 pub use framed::Framed;

@@ -2,21 +2,21 @@
 
 use core::time::Duration;
 
-use flyrpc_core::fly::{Fly, codes};
+use flyrpc_core::fly::{Base, codes};
 use flyrpc_core::{
-    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, Sink, Slots,
-    Stats,
+    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, ReplyToken,
+    Sink, Slots, Stats,
 };
 
 use crate::link::{Link, sealed};
-use crate::{Ended, Event, Token};
+use crate::{Ended, Event, Flavour, Token};
 
 /// The application's side of a [`Node`](crate::Node): what its handler, and its main loop, may do at any time
 ///
 /// What is sent goes into the node's transmit buffer, whole or not at all.
 #[derive(Debug)]
-pub struct Peer<'m, L: Link, S: Slots> {
-    pub(crate) conn: Connection<Fly, S>,
+pub struct Peer<'m, L: Link, S: Slots, D: Flavour = Base> {
+    pub(crate) conn: Connection<D, S>,
     pub(crate) link: L,
     pub(crate) tx: RecvBuf<&'m mut [u8]>,
     /// The latest time that was given
@@ -27,9 +27,9 @@ pub struct Peer<'m, L: Link, S: Slots> {
     why: Ended,
 }
 
-impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
+impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
-        let conn = Connection::new(dialect(), limits);
+        let conn = Connection::new(D::default(), limits);
         Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }
     }
 
@@ -89,15 +89,14 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
         if token.life != self.life {
             return Err(Refused::new(Refusal::Closed, token));
         }
-        let life = token.life;
-        self.send(|conn, out| conn.reply(token.reply, reply, out))
-            .map_err(|refused| Refused::new(refused.why, Token { reply: refused.back, life }))
+        self.send(|conn, out| conn.reply(ReplyToken::from_key(token.sequence), reply, out))
+            .map_err(|refused| Refused::new(refused.why, token))
     }
 
     /// Gives up a request without an answer: its caller runs into its deadline
     pub fn abandon(&mut self, token: Token) {
         if token.life == self.life {
-            self.conn.abandon(token.reply);
+            self.conn.abandon(ReplyToken::from_key(token.sequence));
         }
     }
 
@@ -146,7 +145,7 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
     }
 
     /// Lets the connection write one packet, and puts it on the line
-    fn send<R>(&mut self, write: impl FnOnce(&mut Connection<Fly, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
+    fn send<R>(&mut self, write: impl FnOnce(&mut Connection<D, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
         let mut out = Outlet { tx: &mut self.tx, len: 0, link: core::marker::PhantomData::<L> };
         let result = write(&mut self.conn, &mut out);
         let len = out.len;
@@ -165,7 +164,7 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
                 flyrpc_core::Event::TimedOut { call, tag } => Event::TimedOut { call, tag },
                 flyrpc_core::Event::Lost { call, tag, .. } => Event::Lost { call, tag },
                 flyrpc_core::Event::Closed { .. } => {
-                    self.conn.reopen(dialect());
+                    self.conn.reopen(D::default());
                     self.life = self.life.wrapping_add(1);
                     Event::Ended { why: self.why }
                 }
@@ -188,11 +187,6 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
         let unsent = self.tx.data().len();
         self.tx.consume(unsent);
     }
-}
-
-/// Nothing is inflated here: that takes 32 KiB of memory
-const fn dialect() -> Fly {
-    Fly::new().without_zip()
 }
 
 /// The transmit buffer as the connection sees it: one packet, which stands where the link wants it

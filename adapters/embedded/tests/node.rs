@@ -4,10 +4,10 @@ use core::num::NonZeroU16;
 use core::time::Duration;
 
 use flyrpc_embedded::{
-    Calls, Ended, Event, Framed, Instant, Link, NoCalls, Node, Plain, Refusal, Reply, Token, codes,
+    Calls, Ended, Event, Framed, Instant, Link, NoCalls, Node, Plain, Raw, Refusal, Reply, Token, codes,
 };
 
-type Board<'m, L> = Node<'m, L, Calls<u32, 4>>;
+type Board<'m, L> = Node<'m, L, Calls<u32, 4>, Raw>;
 
 /// Everything that happened, in words
 #[derive(Default)]
@@ -317,7 +317,7 @@ fn a_node_without_calls_answers() {
 #[test]
 fn compressed_requests_are_refused_and_hello_says_so() {
     let (mut rx, mut tx) = ([0; 128], [0; 128]);
-    let mut node: Node<'_, Plain, NoCalls> = Node::new(Plain::new(), &mut rx, &mut tx);
+    let mut node: Node<'_, Plain, NoCalls, Raw> = Node::new(Plain::new(), &mut rx, &mut tx);
     let both = b"\x44\x00\x01echo\0\x02hi\x40\x00\x02$hello\0\x00";
     node.space()[..both.len()].copy_from_slice(both);
     node.received(Instant::ZERO, both.len());
