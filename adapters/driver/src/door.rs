@@ -57,8 +57,22 @@ impl Door {
             }
             #[cfg(feature = "http")]
             Carrier::Http | Carrier::HttpConnect => self.admit_http::<R, T>(stream),
+            #[cfg(feature = "serial")]
+            Carrier::Frames => {
+                let door = Arc::clone(self);
+                R::spawn(Box::pin(async move {
+                    let max_packet = max_message(&door.hub);
+                    let mut line = Some(crate::serial::Framed::new(stream, max_packet));
+                    // A restart of the other end is the end of a connection, and not of the line.
+                    while let Some(mut framed) = line.take() {
+                        let next = framed.next();
+                        drop(door.hub.take::<R, _>(framed, door.dialect.clone()));
+                        line = crate::serial::next_of(next, max_packet).await;
+                    }
+                }));
+            }
             // Refused when the door was made.
-            #[cfg(not(all(feature = "ws", feature = "http")))]
+            #[cfg(not(all(feature = "ws", feature = "http", feature = "serial")))]
             _ => {}
         }
     }
@@ -71,14 +85,14 @@ fn websocket_options(hub: &Hub) -> crate::ws::Options {
 }
 
 /// The longest message that the dialect does not refuse itself, in bytes; longer ones end what carries them
-#[cfg(any(feature = "ws", feature = "http"))]
+#[cfg(any(feature = "ws", feature = "http", feature = "serial"))]
 fn max_message(hub: &Hub) -> usize {
     let limits = &hub.options.limits;
     (limits.get_max_payload() as usize).saturating_add(limits.get_max_method() as usize + ENVELOPE)
 }
 
 /// Bytes of a message beside its method and payload, and then some
-#[cfg(any(feature = "ws", feature = "http"))]
+#[cfg(any(feature = "ws", feature = "http", feature = "serial"))]
 const ENVELOPE: usize = 64 << 10;
 
 /// Connects to a server
@@ -99,7 +113,12 @@ pub(crate) async fn connect<R: Runtime>(
         }
         #[cfg(feature = "http")]
         Carrier::Http | Carrier::HttpConnect => http::connect::<R>(hub, dialect, endpoint).await,
-        #[cfg(not(all(feature = "ws", feature = "http")))]
+        #[cfg(feature = "serial")]
+        Carrier::Frames => {
+            let stream = R::connect(&endpoint.address).await?;
+            Ok(hub.open::<R, _>(crate::serial::Framed::new(stream, max_message(hub)), dialect))
+        }
+        #[cfg(not(all(feature = "ws", feature = "http", feature = "serial")))]
         _ => Err(endpoint.bad("it is not carried here").into()),
     }
 }
@@ -112,5 +131,7 @@ fn check(endpoint: &Endpoint) -> Result<(), BadAddress> {
         Carrier::WebSocket => Err(endpoint.bad("it needs feature 'ws'")),
         Carrier::Http | Carrier::HttpConnect if cfg!(feature = "http") => Ok(()),
         Carrier::Http | Carrier::HttpConnect => Err(endpoint.bad("it needs feature 'http'")),
+        Carrier::Frames if cfg!(feature = "serial") => Ok(()),
+        Carrier::Frames => Err(endpoint.bad("it needs feature 'serial', or framing=plain")),
     }
 }

@@ -129,6 +129,7 @@
 //! | `service` | `#[service]`: typed clients and registrations from traits |
 //! | `ws` | WebSocket as a transport |
 //! | `http` | HTTP POST and HTTP CONNECT as transports, and WebSocket on the same port |
+//! | `serial` | FlyRPC in frames over serial lines, and the addresses `serial+tcp:` and, with `flyrpc-tokio`, `serial:` |
 //! | `stdio` (of `flyrpc-tokio` and `flyrpc-smol`) | `stdio:` addresses: this program's standard input and output, or a command's |
 //! | `tower` | `Router::layer`, `handle_service` and `fallback_service`; [`Peer`] as a service of `CallRequest`s |
 //!
@@ -226,6 +227,8 @@ mod room;
 mod router;
 mod running;
 pub mod runtime;
+#[cfg(feature = "serial")]
+pub mod serial;
 mod server;
 mod service;
 #[cfg(feature = "json")]

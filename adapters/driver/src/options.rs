@@ -57,9 +57,12 @@ impl Options {
     pub(crate) fn dialect(&self, endpoint: &Endpoint) -> Result<AnyDialect, BadAddress> {
         let protocol = endpoint.protocol.unwrap_or(self.protocol);
         match (protocol, endpoint.carrier) {
-            (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Default::default())),
+            (Protocol::FlyRpc, Carrier::Stream | Carrier::Frames) => Ok(AnyDialect::Fly(Default::default())),
             (Protocol::FlyRpc, _) => {
                 Err(endpoint.bad("FlyRPC is not carried by it, but JSON-RPC is: put jsonrpc+ in front"))
+            }
+            (Protocol::JsonRpc, Carrier::Frames) => {
+                Err(endpoint.bad("frames carry FlyRPC alone; JSON-RPC goes with framing=plain"))
             }
             (Protocol::JsonRpc, Carrier::Stream) => Ok(self.json()),
             (Protocol::JsonRpc, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),
