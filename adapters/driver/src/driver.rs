@@ -231,7 +231,12 @@ impl<R: Runtime, T: Transport> Io<R, T> {
                 Poll::Ready(Ok(0)) => {
                     self.eof = true;
                     state.conn.handle_eof(now);
-                    state.pump(&mut self.wakers);
+                    if self.transport.ends_both_ways() {
+                        // The reason stays what it was: the peer has closed.
+                        self.lose(&mut state, Loss::Reset);
+                    } else {
+                        state.pump(&mut self.wakers);
+                    }
                 }
                 Poll::Ready(Ok(n)) => {
                     self.inbox.filled(n);

@@ -107,6 +107,12 @@ pub trait Transport: Send + Unpin + 'static {
         None
     }
 
+    /// Does the end of the incoming stream end the outgoing one too? So it does in WebSocket: answers that are owed then can't be
+    /// given, so their handlers need not go on; false by default
+    fn ends_both_ways(&self) -> bool {
+        false
+    }
+
     /// May the other end send anything but answers? Not over HTTP POST; true by default
     fn may_be_called(&self) -> bool {
         true

@@ -250,6 +250,10 @@ impl<T: Transport> Transport for WebSocket<T> {
         self.io.poll_shutdown(cx)
     }
 
+    fn ends_both_ways(&self) -> bool {
+        true
+    }
+
     fn writer(&self) -> Option<Arc<dyn TryWrite>> {
         let io = self.io.writer()?;
         Some(Arc::new(Writer { encoder: Arc::clone(&self.encoder), io }))

@@ -169,6 +169,10 @@ impl Transport for Exchange {
         Poll::Ready(Ok(()))
     }
 
+    fn may_be_called(&self) -> bool {
+        false
+    }
+
     fn remote(&self) -> String {
         self.remote.clone()
     }
