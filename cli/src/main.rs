@@ -3,6 +3,7 @@
 mod address;
 mod arith;
 mod bench;
+mod bridge;
 mod call;
 mod decode;
 mod demo;
@@ -49,6 +50,8 @@ enum Command {
     Demo,
     /// Answer requests, and show them as they come
     Serve(serve::Options),
+    /// Listen, and pass on what comes to one peer, whatever either speaks: from a web page to a microcontroller, for example
+    Bridge(bridge::Options),
     /// Call CODE, which JSON-RPC calls a method, and print the answer's payload, or measure many calls
     Call(call::Options),
     /// Send a message to CODE: not answered, delivered at most once
@@ -162,6 +165,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Demo => block_on(demo::run()),
         Command::Serve(options) => block_on(serve::run(&options)),
+        Command::Bridge(options) => block_on(bridge::run(&options)),
         Command::Call(options) => block_on(call::run(&options)),
         Command::Send(options) => block_on(call::send(&options)),
         Command::Ping(options) => block_on(ping::run(&options)),

@@ -82,13 +82,10 @@ fn to_front(memory: &mut [u8], start: usize, end: usize) {
         memory.copy_within(start..end, 0);
         return;
     }
-    let mut rest = memory.get_mut(..end).unwrap_or_default();
-    // Each byte changes places with the one `start` before it.
-    while rest.len() > start {
-        if let Some([to, .., from]) = rest.get_mut(..=start) {
+    for at in start..end {
+        if let Ok([to, from]) = memory.get_disjoint_mut([at - start, at]) {
             core::mem::swap(to, from);
         }
-        rest = rest.get_mut(1..).unwrap_or_default();
     }
 }
 

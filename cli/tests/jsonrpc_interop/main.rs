@@ -6,6 +6,7 @@
 mod clangd;
 mod library;
 mod peers;
+#[path = "../common/process.rs"]
 mod process;
 
 use std::process::{Command, Output};

@@ -1,4 +1,5 @@
 //! Children that don't outlive their test, and don't hold it up
+#![allow(dead_code, reason = "each test needs some of it")]
 
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Read};
@@ -21,25 +22,49 @@ impl Drop for Killed {
 pub(crate) struct Server {
     /// What its first line tells
     pub(crate) line: String,
+    /// The lines behind it
+    log: mpsc::Receiver<String>,
     /// Its standard input is held open: a foreign server ends with it
-    _child: Killed,
+    child: Killed,
 }
 
 impl Server {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = Killed(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts"));
         let stdout = child.0.stdout.take().expect("piped");
-        let (told, line) = mpsc::channel();
+        let (told, log) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = told.send(line);
-            // Read on, so that the server never waits for its log to be taken.
-            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
+            // Read in any case, so that the server never waits for its log to be taken.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = told.send(line);
+            }
         });
-        let line = line.recv_timeout(CHILD_TIME).expect("the server tells where it listens");
-        Self { line: line.trim_end().to_owned(), _child: child }
+        let line = log.recv_timeout(CHILD_TIME).expect("the server tells where it listens");
+        Self { line: line.trim_end().to_owned(), log, child }
+    }
+
+    /// The next line of its log with this in it, and those before it
+    pub(crate) fn log_until(&self, part: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line: &String| !line.contains(part)) {
+            let line = self.log.recv_timeout(CHILD_TIME);
+            lines.push(line.unwrap_or_else(|_| panic!("no line with {part:?}: {lines:#?}")));
+        }
+        lines
+    }
+
+    /// Interrupts it, as Ctrl-C does
+    #[cfg(unix)]
+    pub(crate) fn interrupt(&self) {
+        let status = Command::new("kill").args(["-INT", &self.child.0.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "it is there to be interrupted");
+    }
+
+    /// Waits for its end, and gives its exit code
+    pub(crate) fn exit_code(mut self) -> Option<i32> {
+        // Its log ends with it.
+        while self.log.recv_timeout(CHILD_TIME).is_ok() {}
+        self.child.0.wait().expect("it has ended").code()
     }
 }
 
