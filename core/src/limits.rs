@@ -18,7 +18,7 @@ pub struct Limits {
     max_body: u64,
     max_payload: u32,
     pub(crate) call_timeout_ms: u32,
-    quarantine_ms: u32,
+    pub(crate) quarantine_ms: u32,
     max_in_flight: u32,
     max_unanswered: u32,
     max_method: u16,

@@ -82,10 +82,13 @@ fn to_front(memory: &mut [u8], start: usize, end: usize) {
         memory.copy_within(start..end, 0);
         return;
     }
-    for at in start..end {
-        if let Ok([to, from]) = memory.get_disjoint_mut([at - start, at]) {
+    let mut rest = memory.get_mut(..end).unwrap_or_default();
+    // Each byte changes places with the one `start` before it.
+    while rest.len() > start {
+        if let Some([to, .., from]) = rest.get_mut(..=start) {
             core::mem::swap(to, from);
         }
+        rest = rest.get_mut(1..).unwrap_or_default();
     }
 }
 

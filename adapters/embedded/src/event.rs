@@ -1,7 +1,6 @@
 //! What a node tells its owner
 
-use flyrpc_core::fly::Fly;
-use flyrpc_core::{CallId, CloseReason, ReplyToken};
+use flyrpc_core::CallId;
 
 /// Something for the application; codes and payloads borrow the node's receive buffer
 #[derive(Debug)]
@@ -65,8 +64,18 @@ pub enum Event<'a, T> {
     /// All calls of ours have been given back, and tokens from before do nothing any more.
     Ended {
         /// What ended it
-        why: CloseReason,
+        why: Ended,
     },
+}
+
+/// What ended a life of the line
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The other end has restarted; only [`Framed`](crate::Framed) can tell
+    Restarted,
+    /// What came is no packet, or ended inside one
+    Garbled,
 }
 
 /// The right, and the duty, to answer one request
@@ -76,7 +85,7 @@ pub enum Event<'a, T> {
 #[derive(Debug)]
 #[must_use = "the other end waits for an answer: use `Peer::reply` or `Peer::abandon`"]
 pub struct Token {
-    pub(crate) reply: ReplyToken<Fly>,
+    pub(crate) sequence: u16,
     /// The life of the line in which the request came
     pub(crate) life: u32,
 }
@@ -84,7 +93,7 @@ pub struct Token {
 impl Token {
     /// The request's sequence
     #[must_use]
-    pub fn sequence(&self) -> u16 {
-        self.reply.key()
+    pub const fn sequence(&self) -> u16 {
+        self.sequence
     }
 }

@@ -3,9 +3,9 @@
 use embedded_io::{Read, ReadReady, Write, WriteReady};
 use flyrpc_core::{Instant, Slots};
 
-use crate::{Event, Link, Node, Peer};
+use crate::{Event, Flavour, Link, Node, Peer};
 
-impl<'m, L: Link, S: Slots> Node<'m, L, S> {
+impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     /// One turn of a plain loop: reads what has come, [`poll`](Self::poll)s, writes what is taken
     ///
     /// It never waits. True when bytes have moved, so that another turn is worth it; false when the loop may sleep until the UART
@@ -17,7 +17,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
         &mut self,
         uart: &mut U,
         now: Instant,
-        handler: impl FnMut(&mut Peer<'m, L, S>, Event<'_, S::Tag>),
+        handler: impl FnMut(&mut Peer<'m, L, S, D>, Event<'_, S::Tag>),
     ) -> Result<bool, U::Error> {
         let mut moved = false;
         while !self.space().is_empty() && uart.read_ready()? {

@@ -30,14 +30,19 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod flavour;
+mod framed;
 mod io;
 mod link;
 mod node;
 mod peer;
 
-pub use event::{Event, Token};
-pub use flyrpc_core::fly::codes;
-pub use flyrpc_core::{CallId, CloseReason, Instant, NoCalls, Refusal, Refused, Reply, Stats};
+pub use event::{Ended, Event, Token};
+pub use flavour::Flavour;
+pub use flyrpc_core::fly::{Base, Raw, codes};
+pub use flyrpc_core::serial::LineStats;
+pub use flyrpc_core::{CallId, Instant, NoCalls, Refusal, Refused, Reply, Stats};
+pub use framed::Framed;
 pub use link::{Link, Plain};
 pub use node::Node;
 pub use peer::Peer;

@@ -1,23 +1,24 @@
 //! One end of a line: the connection, its buffers, and what comes in
 
-use flyrpc_core::fly::codes;
-use flyrpc_core::{Incoming, Instant, Limits, RecvBuf, Slots, What};
+use flyrpc_core::fly::{Base, codes};
+use flyrpc_core::{Incoming, Instant, Limits, RecvBuf, Slots, State, What};
 
 use crate::link::{Found, Link};
-use crate::{Event, Peer, Token};
+use crate::{Ended, Event, Flavour, Peer, Token};
 
 /// One end of a line, without input and output, clock and heap
 ///
 /// It lives in memory of its owner's: the receive and the transmit buffer are slices, usually of statics. `S` is the table
 /// of its own calls: [`Calls<T, N>`](crate::Calls) for up to `N` at a time, each with a tag of type `T`, or
-/// [`NoCalls`](crate::NoCalls).
+/// [`NoCalls`](crate::NoCalls). `D` is what is spoken: [`Base`] by default, or [`Raw`](crate::Raw) with `$hello` and `$cancel`, for
+/// 1.2 KiB of flash more.
 ///
 /// Three ways to drive it: [`poll_io`](Self::poll_io) over a UART of `embedded-io`'s, from a plain loop; byte by byte from interrupts with
 /// [`space`](Self::space), [`received`](Self::received), [`unsent`](Self::unsent), [`sent`](Self::sent) and [`poll`](Self::poll); or
 /// shared between async tasks (feature `async`).
 #[derive(Debug)]
-pub struct Node<'m, L: Link, S: Slots> {
-    peer: Peer<'m, L, S>,
+pub struct Node<'m, L: Link, S: Slots, D: Flavour = Base> {
+    peer: Peer<'m, L, S, D>,
     rx: RecvBuf<&'m mut [u8]>,
     /// When the latest bytes came
     heard: Instant,
@@ -25,7 +26,7 @@ pub struct Node<'m, L: Link, S: Slots> {
     deaf: bool,
 }
 
-impl<'m, L: Link, S: Slots> Node<'m, L, S> {
+impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     /// A node over `link`, with its two buffers
     ///
     /// The longest payload that is taken follows from the receive buffer: its size less the link's part, the packet's head and the
@@ -48,7 +49,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
     }
 
     /// What the application can do between two polls
-    pub const fn peer(&mut self) -> &mut Peer<'m, L, S> {
+    pub const fn peer(&mut self) -> &mut Peer<'m, L, S, D> {
         &mut self.peer
     }
 
@@ -86,7 +87,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
     /// handed out when everything before has been sent, so that each answer finds the whole transmit buffer: send
     /// [`unsent`](Self::unsent), then poll again. It returns when nothing more can be done before bytes come, bytes are sent, or
     /// [`poll_timeout`](Self::poll_timeout).
-    pub fn poll(&mut self, now: Instant, mut handler: impl FnMut(&mut Peer<'m, L, S>, Event<'_, S::Tag>)) {
+    pub fn poll(&mut self, now: Instant, mut handler: impl FnMut(&mut Peer<'m, L, S, D>, Event<'_, S::Tag>)) {
         self.peer.now = self.peer.now.max(now);
         self.peer.conn.handle_timeout(now);
         self.check_gap(now);
@@ -101,7 +102,7 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
                 Found::Stream => (0, data.len(), 0),
                 Found::Frame { len, start, end, restarted } => {
                     if restarted {
-                        self.peer.lose();
+                        self.peer.end(Ended::Restarted);
                         self.peer.settle(&mut handler);
                     }
                     (start, end, len)
@@ -127,9 +128,9 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
                         }
                     }
                     // Of a stream more is to come. A frame is whole: the other end has made it wrongly.
-                    None if is_stream && self.peer.conn.close_reason().is_none() => return,
+                    None if is_stream && self.peer.conn.state() != State::Closed => return,
                     None => {
-                        self.peer.cut_short();
+                        self.peer.end(Ended::Garbled);
                         self.deaf = is_stream;
                         len = if is_stream { end } else { len };
                         break;
@@ -162,17 +163,17 @@ impl<'m, L: Link, S: Slots> Node<'m, L, S> {
             let len = self.rx.data().len();
             self.rx.consume(len);
             if self.peer.conn.body_expected() > 0 {
-                self.peer.cut_short();
+                self.peer.end(Ended::Garbled);
             }
         }
     }
 }
 
 /// Takes one message from the front of `packet`, and tells how many bytes that was; `None` when it is not complete, or no message
-fn take<'m, L: Link, S: Slots>(
-    peer: &mut Peer<'m, L, S>,
+fn take<'m, L: Link, S: Slots, D: Flavour>(
+    peer: &mut Peer<'m, L, S, D>,
     packet: &[u8],
-    handler: &mut impl FnMut(&mut Peer<'m, L, S>, Event<'_, S::Tag>),
+    handler: &mut impl FnMut(&mut Peer<'m, L, S, D>, Event<'_, S::Tag>),
 ) -> Option<usize> {
     let step = peer.conn.handle_input(peer.now, packet).ok()?;
     let event = match step.what {
@@ -181,7 +182,7 @@ fn take<'m, L: Link, S: Slots>(
         What::Handled => return Some(step.consumed),
         What::Incoming(incoming) => match incoming {
             Incoming::Request { method, body, token, .. } => {
-                let token = Token { reply: token, life: peer.life };
+                let token = Token { sequence: token.key(), life: peer.life };
                 Event::Request { code: method, payload: body.bytes(), token }
             }
             Incoming::Notification { method, body, .. } => {
@@ -197,7 +198,7 @@ fn take<'m, L: Link, S: Slots>(
             }
             Incoming::Pong { call, tag, .. } => Event::Pong { call, tag },
             Incoming::Cancel { request } => Event::Cancelled { sequence: request },
-            _ => return Some(step.consumed),
+            Incoming::Piece { .. } | _ => return Some(step.consumed),
         },
     };
     handler(peer, event);

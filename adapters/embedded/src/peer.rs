@@ -2,33 +2,35 @@
 
 use core::time::Duration;
 
-use flyrpc_core::fly::{Fly, codes};
+use flyrpc_core::fly::{Base, codes};
 use flyrpc_core::{
-    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, Sink, Slots,
-    Stats,
+    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, ReplyToken,
+    Sink, Slots, Stats,
 };
 
 use crate::link::{Link, sealed};
-use crate::{Event, Token};
+use crate::{Ended, Event, Flavour, Token};
 
 /// The application's side of a [`Node`](crate::Node): what its handler, and its main loop, may do at any time
 ///
 /// What is sent goes into the node's transmit buffer, whole or not at all.
 #[derive(Debug)]
-pub struct Peer<'m, L: Link, S: Slots> {
-    pub(crate) conn: Connection<Fly, S>,
+pub struct Peer<'m, L: Link, S: Slots, D: Flavour = Base> {
+    pub(crate) conn: Connection<D, S>,
     pub(crate) link: L,
     pub(crate) tx: RecvBuf<&'m mut [u8]>,
     /// The latest time that was given
     pub(crate) now: Instant,
     /// Which life of the line this is
     pub(crate) life: u32,
+    /// What has ended the one before
+    why: Ended,
 }
 
-impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
+impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
-        let conn = Connection::new(dialect(), limits);
-        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0 }
+        let conn = Connection::new(D::default(), limits);
+        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }
     }
 
     /// Calls the other end; the answer, or what else becomes of it, comes as an [`Event`] with the tag
@@ -87,15 +89,14 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
         if token.life != self.life {
             return Err(Refused::new(Refusal::Closed, token));
         }
-        let life = token.life;
-        self.send(|conn, out| conn.reply(token.reply, reply, out))
-            .map_err(|refused| Refused::new(refused.why, Token { reply: refused.back, life }))
+        self.send(|conn, out| conn.reply(ReplyToken::from_key(token.sequence), reply, out))
+            .map_err(|refused| Refused::new(refused.why, token))
     }
 
     /// Gives up a request without an answer: its caller runs into its deadline
     pub fn abandon(&mut self, token: Token) {
         if token.life == self.life {
-            self.conn.abandon(token.reply);
+            self.conn.abandon(ReplyToken::from_key(token.sequence));
         }
     }
 
@@ -144,7 +145,7 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
     }
 
     /// Lets the connection write one packet, and puts it on the line
-    fn send<R>(&mut self, write: impl FnOnce(&mut Connection<Fly, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
+    fn send<R>(&mut self, write: impl FnOnce(&mut Connection<D, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
         let mut out = Outlet { tx: &mut self.tx, len: 0, link: core::marker::PhantomData::<L> };
         let result = write(&mut self.conn, &mut out);
         let len = out.len;
@@ -162,9 +163,10 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
             let event = match event {
                 flyrpc_core::Event::TimedOut { call, tag } => Event::TimedOut { call, tag },
                 flyrpc_core::Event::Lost { call, tag, .. } => Event::Lost { call, tag },
-                flyrpc_core::Event::Closed { why } => {
-                    self.reopen();
-                    Event::Ended { why }
+                flyrpc_core::Event::Closed { .. } => {
+                    self.conn.reopen(D::default());
+                    self.life = self.life.wrapping_add(1);
+                    Event::Ended { why: self.why }
                 }
                 _ => continue,
             };
@@ -177,31 +179,14 @@ impl<'m, L: Link, S: Slots> Peer<'m, L, S> {
         }
     }
 
-    /// The other end has begun a new life
-    pub(crate) fn lose(&mut self) {
+    /// This life of the line is over: the next `settle` tells so
+    pub(crate) fn end(&mut self, why: Ended) {
+        self.why = why;
         self.conn.handle_loss(Loss::Reset);
-        // What waits to be sent was meant for its earlier life.
+        // What waits to be sent was meant for the life that is over.
         let unsent = self.tx.data().len();
         self.tx.consume(unsent);
     }
-
-    /// What should be whole is not
-    pub(crate) fn cut_short(&mut self) {
-        let now = self.now;
-        self.conn.handle_eof(now);
-        self.conn.close();
-    }
-
-    fn reopen(&mut self) {
-        if self.conn.reopen(dialect()) {
-            self.life = self.life.wrapping_add(1);
-        }
-    }
-}
-
-/// Nothing is inflated here: that takes 32 KiB of memory
-const fn dialect() -> Fly {
-    Fly::new().without_zip()
 }
 
 /// The transmit buffer as the connection sees it: one packet, which stands where the link wants it

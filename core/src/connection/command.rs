@@ -94,7 +94,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     pub fn cancel(&mut self, call: CallId) -> Option<S::Tag> {
         let sequence = call.0 & self.dialect.sequence_mask();
         let index = self.slots.index_of(sequence);
-        let (now, quarantine) = (self.now, self.limits.get_quarantine());
+        let (now, quarantine) = (self.now, self.limits.quarantine_ms);
         let slot = self.slots.slots_mut().get_mut(index)?;
         if slot.is_free() || slot.number != call.0 || slot.deadline() <= now || self.input_ended {
             return None;
@@ -214,7 +214,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
                 if self.rests.is_empty() {
                     return Ok((number, index));
                 }
-                step = self.rests.resting(sequence, self.now, self.limits.get_quarantine());
+                step = self.rests.resting(sequence, self.now, self.limits.quarantine_ms);
                 if step == 0 {
                     return Ok((number, index));
                 }

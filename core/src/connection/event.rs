@@ -292,6 +292,13 @@ impl<D: Dialect> ReplyToken<D> {
     pub fn key(&self) -> D::Key {
         self.key
     }
+
+    /// The token again of a request whose [`key`](Self::key) a layer above has kept in its stead
+    ///
+    /// Each request is to be answered once: the layer sees to that.
+    pub fn from_key(key: D::Key) -> Self {
+        Self { key, dialect: PhantomData }
+    }
 }
 
 impl<D: Dialect> fmt::Debug for ReplyToken<D> {

@@ -214,7 +214,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let index = self.slots.index_of(sequence);
         let slot = self.slots.slots().get(index);
         let overdue = slot.is_some_and(|slot| slot.waits_for(sequence, self.dialect.sequence_mask()));
-        let count = if overdue || self.rests.answered(sequence, self.now, self.limits.get_quarantine()) {
+        let count = if overdue || self.rests.answered(sequence, self.now, self.limits.quarantine_ms) {
             &mut self.stats.late_replies
         } else {
             &mut self.stats.unknown_replies

@@ -326,6 +326,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             && (self.dialect.held() == 0 || self.input_ended)
     }
 
+    /// Wherever it is called: where nobody asks for the reason, the program is smaller for it
+    #[inline(always)]
     const fn reason(&self) -> CloseReason {
         match self.end {
             End::PeerClosed => CloseReason::PeerClosed,
@@ -338,6 +340,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         }
     }
 
+    #[inline(always)]
     const fn protocol_error(&self, fault: Fault) -> ProtocolError {
         let limit = match fault.what {
             WireError::MethodTooLong => self.limits.get_max_method() as u64,

@@ -82,7 +82,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         let slot = self.slots.slots_mut().get_mut(index)?;
         let call = CallId(slot.number);
         let tag = slot.take()?;
-        self.rests.add(call.0 & self.dialect.sequence_mask(), self.now, self.limits.get_quarantine());
+        self.rests.add(call.0 & self.dialect.sequence_mask(), self.now, self.limits.quarantine_ms);
         self.ended_one();
         self.stats.timed_out = self.stats.timed_out.wrapping_add(1);
         self.tell_given_up(call);

@@ -4,8 +4,6 @@
 //! keeps a bit for each sequence ([`Bits`]); without a heap there are as many ranges as slots, joined when they run out.
 //! Sequences are given out in turn, so what rests is passed over in few steps.
 
-use core::time::Duration;
-
 use crate::Instant;
 
 /// Storage for the resting sequences of one connection; chosen by [`Slots`](super::Slots)
@@ -13,14 +11,14 @@ pub trait Rests: Default + Clone + core::fmt::Debug + core::hash::Hash {
     /// Does nothing rest?
     fn is_empty(&self) -> bool;
 
-    /// Lets `sequence` rest for `quarantine` from `now` on, or longer
-    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration);
+    /// Lets `sequence` rest for this many milliseconds from `now` on, or longer
+    fn add(&mut self, sequence: u32, now: Instant, quarantine_ms: u32);
 
     /// How many sequences from this one on rest, as far as is known in one look; 0 when it may be used
-    fn resting(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> u32;
+    fn resting(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) -> u32;
 
     /// The late answer to `sequence` has come: it need not rest on. False when it did not rest
-    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool;
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) -> bool;
 }
 
 /// Where no calls are made, nothing rests
@@ -31,15 +29,15 @@ impl Rests for () {
     }
 
     #[inline]
-    fn add(&mut self, _: u32, _: Instant, _: Duration) {}
+    fn add(&mut self, _: u32, _: Instant, _: u32) {}
 
     #[inline]
-    fn resting(&mut self, _: u32, _: Instant, _: Duration) -> u32 {
+    fn resting(&mut self, _: u32, _: Instant, _: u32) -> u32 {
         0
     }
 
     #[inline]
-    fn answered(&mut self, _: u32, _: Instant, _: Duration) -> bool {
+    fn answered(&mut self, _: u32, _: Instant, _: u32) -> bool {
         false
     }
 }
@@ -53,58 +51,57 @@ pub struct Resting {
     until: u32,
 }
 
-/// No heap: `N` ranges, in order
+/// No heap: `N` ranges, in no order
 ///
 /// As long as there is room each is exactly what rests; when there is none, the two with the least between them become one, and
 /// end their rest with the later. So more than `N` time-outs within the quarantine, again and again, come to rest most of
 /// the sequences, and calls are refused.
+///
+/// Written for few ranges and little flash: nothing is sorted, and nothing is moved but the last into a hole.
 impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
     fn is_empty(&self) -> bool {
         (**self).is_empty()
     }
 
-    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration) {
+    fn add(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) {
         // Rounded up, so that the rest is never shorter than asked for.
-        let until = coarse(now + quarantine).saturating_add(1);
+        let until = coarse(now.after_millis(quarantine_ms)).saturating_add(1);
         let new = Resting { first: sequence, last: sequence, until };
-        let index = place(self, sequence);
-        if let Some(range) = self.get_mut(index).filter(|range| range.first <= sequence) {
-            // Within a range that was joined while this call was in flight.
-            range.until = range.until.max(until);
-            return;
-        }
-        if extend(self, new, index) || self.insert(index, new).is_ok() {
-            return;
+        for range in self.iter_mut() {
+            let gap = gap(range, &new);
+            // Many calls that are given up at once take one range, and one within a range needs no other.
+            if gap == 0 || (gap == 1 && range.until == until) {
+                *range = join(*range, new);
+                return;
+            }
         }
         let time = coarse(now);
-        self.retain(|range| range.until > time);
-        let index = place(self, sequence);
-        if self.insert(index, new).is_err() {
-            join_closest(self, new, index);
+        while let Some(at) = self.iter().position(|range| range.until <= time) {
+            fill_hole(self, at);
+        }
+        if self.push(new).is_err() {
+            join_closest(self, new);
         }
     }
 
-    fn resting(&mut self, sequence: u32, now: Instant, _: Duration) -> u32 {
-        let index = place(self, sequence);
-        match self.get(index) {
-            Some(range) if range.first <= sequence && range.until > coarse(now) => range.last - sequence + 1,
-            Some(range) if range.first <= sequence => {
-                self.remove(index);
-                0
+    fn resting(&mut self, sequence: u32, now: Instant, _: u32) -> u32 {
+        let time = coarse(now);
+        while let Some(at) = place(self, sequence) {
+            match self.get(at) {
+                Some(range) if range.until > time => return range.last - sequence + 1,
+                _ => fill_hole(self, at),
             }
-            _ => 0,
         }
+        0
     }
 
-    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool {
-        if self.resting(sequence, now, quarantine) == 0 {
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) -> bool {
+        if self.resting(sequence, now, quarantine_ms) == 0 {
             return false;
         }
-        let index = place(self, sequence);
-        match self.get_mut(index) {
-            Some(range) if range.first == range.last => {
-                self.remove(index);
-            }
+        let Some(at) = place(self, sequence) else { return false };
+        match self.get_mut(at) {
+            Some(range) if range.first == range.last => fill_hole(self, at),
             Some(range) if range.first == sequence => range.first += 1,
             Some(range) if range.last == sequence => range.last -= 1,
             // Within a range that was joined; it ends its rest with the others.
@@ -135,8 +132,8 @@ impl Bits {
     const HALF: usize = 65_536 / 64;
 
     /// Forgets what has rested
-    fn turn(&mut self, now: Instant, quarantine: Duration) {
-        let micros = u64::try_from(quarantine.as_micros()).unwrap_or(u64::MAX).max(1);
+    fn turn(&mut self, now: Instant, quarantine_ms: u32) {
+        let micros = (u64::from(quarantine_ms) * 1_000).max(1);
         let generation = now.as_micros() / micros;
         let passed = generation - self.generation.min(generation);
         self.generation = generation.max(self.generation);
@@ -166,9 +163,9 @@ impl Rests for Bits {
         self.words.is_empty()
     }
 
-    fn add(&mut self, sequence: u32, now: Instant, quarantine: Duration) {
-        self.turn(now, quarantine);
-        if sequence > 0xffff || quarantine.is_zero() {
+    fn add(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) {
+        self.turn(now, quarantine_ms);
+        if sequence > 0xffff || quarantine_ms == 0 {
             return;
         }
         self.words.resize(2 * Self::HALF, 0);
@@ -183,16 +180,16 @@ impl Rests for Bits {
         }
     }
 
-    fn resting(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> u32 {
-        self.turn(now, quarantine);
+    fn resting(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) -> u32 {
+        self.turn(now, quarantine_ms);
         if sequence > 0xffff {
             return 0;
         }
         ((self.word(0, sequence) | self.word(1, sequence)) >> (sequence % 64)).trailing_ones()
     }
 
-    fn answered(&mut self, sequence: u32, now: Instant, quarantine: Duration) -> bool {
-        if self.resting(sequence, now, quarantine) == 0 {
+    fn answered(&mut self, sequence: u32, now: Instant, quarantine_ms: u32) -> bool {
+        if self.resting(sequence, now, quarantine_ms) == 0 {
             return false;
         }
         let bit = 1 << (sequence % 64);
@@ -208,66 +205,54 @@ impl Rests for Bits {
     }
 }
 
-/// Adds `new` to the ranges beside it that end their rest with it: many calls that are given up at once take one range
-fn extend<const N: usize>(ranges: &mut heapless::Vec<Resting, N, u16>, new: Resting, index: usize) -> bool {
-    let high = ranges
-        .get(index)
-        .copied()
-        .filter(|high| high.first == new.last.wrapping_add(1) && high.until == new.until);
-    let below = index.checked_sub(1).and_then(|at| ranges.get_mut(at));
-    match (below.filter(|low| low.last.wrapping_add(1) == new.first && low.until == new.until), high) {
-        (Some(low), Some(high)) => {
-            *low = join(*low, high);
-            ranges.remove(index);
-        }
-        (Some(low), None) => low.last = new.last,
-        (None, Some(_)) => {
-            if let Some(high) = ranges.get_mut(index) {
-                high.first = new.first;
+/// Makes room for `new` by joining what is closest together, older ones first
+fn join_closest(ranges: &mut [Resting], new: Resting) {
+    let (mut least, mut pair) = (u32::MAX, (0, None));
+    for (at, low) in ranges.iter().enumerate() {
+        for (other, high) in ranges.iter().enumerate().skip(at + 1) {
+            let gap = gap(low, high);
+            if gap < least {
+                (least, pair) = (gap, (at, Some(other)));
             }
         }
-        (None, None) => return false,
     }
-    true
+    for (at, range) in ranges.iter().enumerate() {
+        let gap = gap(range, &new);
+        if gap < least {
+            (least, pair) = (gap, (at, None));
+        }
+    }
+    let (at, other) = pair;
+    let mut joined = new;
+    if let Some(range) = other.and_then(|other| ranges.get_mut(other)) {
+        joined = core::mem::replace(range, new);
+    }
+    if let Some(range) = ranges.get_mut(at) {
+        *range = join(*range, joined);
+    }
 }
 
-/// Makes room for `new`, which belongs before the range at `index`, by joining what is closest together
-fn join_closest<const N: usize>(ranges: &mut heapless::Vec<Resting, N, u16>, new: Resting, index: usize) {
-    let gap = |low: &Resting, high: &Resting| high.first.saturating_sub(low.last);
-    let closest = ranges
-        .iter()
-        .zip(ranges.iter().skip(1))
-        .enumerate()
-        .map(|(at, (low, high))| (gap(low, high), at))
-        .min()
-        .unwrap_or((u32::MAX, 0));
-    let below = index.checked_sub(1).and_then(|at| ranges.get(at)).map_or(u32::MAX, |low| gap(low, &new));
-    let above = ranges.get(index).map_or(u32::MAX, |high| gap(&new, high));
-    if closest.0 < below && closest.0 < above {
-        let (at, upper) = (closest.1, closest.1 + 1);
-        if let Some(&high) = ranges.get(upper) {
-            if let Some(low) = ranges.get_mut(at) {
-                *low = join(*low, high);
-            }
-            ranges.remove(upper);
-            // There is room for one now.
-            let _ = ranges.insert(place(ranges, new.first), new);
-        }
-        return;
-    }
-    let near = if above <= below { index } else { index.saturating_sub(1) };
-    if let Some(range) = ranges.get_mut(near) {
-        *range = join(*range, new);
-    }
+/// Sequences from one range to the other; 0 where they overlap, 1 where they touch
+fn gap(a: &Resting, b: &Resting) -> u32 {
+    a.first.max(b.first).saturating_sub(a.last.min(b.last))
 }
 
 fn join(a: Resting, b: Resting) -> Resting {
     Resting { first: a.first.min(b.first), last: a.last.max(b.last), until: a.until.max(b.until) }
 }
 
-/// The first range that does not end before `sequence`
-fn place(ranges: &[Resting], sequence: u32) -> usize {
-    ranges.partition_point(|range| range.last < sequence)
+/// A range that `sequence` is in
+fn place(ranges: &[Resting], sequence: u32) -> Option<usize> {
+    ranges.iter().position(|range| range.first <= sequence && sequence <= range.last)
+}
+
+/// Takes the range at `at` out; the last one takes its place
+fn fill_hole<const N: usize>(ranges: &mut heapless::Vec<Resting, N, u16>, at: usize) {
+    // An exchange, since an assignment becomes `memmove`: see `RecvBuf`.
+    if let Some([hole, .., last]) = ranges.get_mut(at..) {
+        core::mem::swap(hole, last);
+    }
+    ranges.pop();
 }
 
 /// Time in units of 2^20 microseconds (1.05 s), which keeps a range small
@@ -280,14 +265,16 @@ const fn coarse(time: Instant) -> u32 {
 mod tests {
     use super::*;
 
-    const QUARANTINE: Duration = Duration::from_secs(60);
+    const QUARANTINE: u32 = 60_000;
 
     fn seconds(seconds: u64) -> Instant {
-        Instant::ZERO + Duration::from_secs(seconds)
+        Instant::from_micros(seconds * 1_000_000)
     }
 
     fn all<const N: usize>(rests: &heapless::Vec<Resting, N, u16>) -> alloc::vec::Vec<(u32, u32)> {
-        rests.iter().map(|range| (range.first, range.last)).collect()
+        let mut all: alloc::vec::Vec<_> = rests.iter().map(|range| (range.first, range.last)).collect();
+        all.sort_unstable();
+        all
     }
 
     #[test]
@@ -308,7 +295,7 @@ mod tests {
     #[test]
     fn neighbours_that_rest_as_long_are_one_range() {
         let mut rests = heapless::Vec::<Resting, 8, u16>::new();
-        for sequence in [10, 12, 11, 13, 9] {
+        for sequence in [10, 11, 9, 12, 13] {
             rests.add(sequence, seconds(0), QUARANTINE);
         }
         rests.add(14, seconds(5), QUARANTINE);
@@ -359,7 +346,7 @@ mod tests {
             given += 1;
             assert!(until[sequence as usize] <= step / 4, "{sequence} was given out while it rested");
             if step.is_multiple_of(3) {
-                rests.add(sequence, now, Duration::from_secs(20));
+                rests.add(sequence, now, 20_000);
                 until[sequence as usize] = step / 4 + 20;
             }
         }

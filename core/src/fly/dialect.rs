@@ -6,30 +6,35 @@ use super::{Capabilities, codes};
 use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
 use crate::{Limits, NoRoom, Refusal, Sink};
 
-/// The FlyRPC dialect
+/// FlyRPC as this library speaks it
 ///
 /// It answers `$hello` and pings of up to 8 bytes of payload itself; longer pings come out as ordinary requests for
 /// `$ping`, to be answered with their payload. Compressed codes and payloads come out as they are, with
 /// [`Zip`] to say so: the core does not inflate unasked, since that takes memory. [`zip`](super::zip) does it.
+pub type Fly = Grammar<true, true>;
+
+/// [`Fly`] for an owner that does not inflate: `$hello` says so, and requests with compressed parts are answered `BAD_ZIP`
+pub type Raw = Grammar<true, false>;
+
+/// FlyRPC without this library's additions, for little flash: packets and pings
+///
+/// `$hello` and `$cancel` come out like any other code, compressed parts are answered `BAD_ZIP`, and codes are not checked to be
+/// UTF-8: what is no name of a handler is not found.
+pub type Base = Grammar<false, false>;
+
+/// The grammar of FlyRPC, with (`HELLO`) or without `$hello` and `$cancel`, and with (`ZIP`) or without an owner that inflates
+///
+/// By its names: [`Fly`], [`Raw`], [`Base`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Fly {
+pub struct Grammar<const HELLO: bool, const ZIP: bool> {
     peer: Capabilities,
-    /// Nobody here inflates
-    raw: bool,
 }
 
-impl Fly {
-    /// With everything that this crate does; as `default`
+impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
+    /// Nothing is known of the peer yet; as `default`
     #[must_use]
     pub const fn new() -> Self {
-        Self { peer: Capabilities::NONE, raw: false }
-    }
-
-    /// For an owner that does not inflate: `$hello` says so, and requests with compressed parts are answered `BAD_ZIP`
-    #[must_use]
-    pub const fn without_zip(mut self) -> Self {
-        self.raw = true;
-        self
+        Self { peer: Capabilities::NONE }
     }
 
     /// What the peer said of itself; nothing, until a `$hello` went one way or the other
@@ -51,7 +56,7 @@ impl Fly {
     #[inline]
     pub fn check_length(&self, len: u64) -> Result<(), Refusal> {
         match self.peer.max_payload.map(u64::from) {
-            Some(limit) if len > limit => Err(Refusal::TooLarge { len, limit }),
+            Some(limit) if HELLO && len > limit => Err(Refusal::TooLarge { len, limit }),
             _ => Ok(()),
         }
     }
@@ -63,9 +68,9 @@ impl Fly {
         if flag.is_response() {
             return Message::Reply { sequence: u32::from(sequence), code, body, meta };
         }
-        let fault = if self.raw && meta.any() {
+        let fault = if !ZIP && meta.any() {
             Some(OwnCode::BadZip)
-        } else if !meta.code && !ascii && !is_utf8(code) {
+        } else if HELLO && !meta.code && !ascii && !is_utf8(code) {
             Some(OwnCode::BadCode)
         } else {
             None
@@ -102,11 +107,11 @@ impl Fly {
             echo.get_mut(..payload.len())?.copy_from_slice(payload);
             return Some(Message::Control(Some(Control::Pong { sequence, len: payload.len() as u8, echo })));
         }
-        if flag.is_request() && code == codes::HELLO.as_bytes() {
+        if HELLO && flag.is_request() && code == codes::HELLO.as_bytes() {
             self.learn(payload);
             return Some(Message::Control(Some(Control::Hello { sequence })));
         }
-        if !flag.is_request() && code == codes::CANCEL.as_bytes() {
+        if HELLO && !flag.is_request() && code == codes::CANCEL.as_bytes() {
             return Some(match *payload {
                 [high, low] => Message::Cancel { key: u16::from_be_bytes([high, low]) },
                 _ => Message::Invalid { answer: None, body },
@@ -179,7 +184,7 @@ impl OwnCode {
 /// Longest ping that the core answers itself, in bytes of payload
 const PONG: usize = 8;
 
-impl Dialect for Fly {
+impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
     type Key = u16;
     type Meta = Zip;
     type Control = Control;
@@ -274,10 +279,13 @@ impl Dialect for Fly {
             Control::Pong { sequence, len, echo } => {
                 (Flag::RESPONSE, *sequence, "", echo.get(..usize::from(*len)).unwrap_or_default())
             }
+            // Without it none is ever queued.
+            Control::Hello { .. } if !HELLO => return Ok(0),
             Control::Hello { sequence } => {
-                hello = Capabilities { zip: !self.raw, ..Capabilities::ours(limits) }.list();
+                hello = Capabilities { zip: ZIP, ..Capabilities::ours(limits) }.list();
                 (Flag::RESPONSE, *sequence, "", &hello)
             }
+            Control::Cancel { .. } if !HELLO => return Ok(0),
             Control::Cancel { sequence } => {
                 told = sequence.to_be_bytes();
                 (Flag::MESSAGE, 0, codes::CANCEL, &told)
@@ -298,11 +306,11 @@ impl Dialect for Fly {
     }
 
     fn cancel(&self, sequence: u32) -> Option<Control> {
-        self.peer.cancel.then_some(Control::Cancel { sequence: sequence as u16 })
+        (HELLO && self.peer.cancel).then_some(Control::Cancel { sequence: sequence as u16 })
     }
 }
 
-impl Fly {
+impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "the fields of a packet")]
     fn encode<O: Sink + ?Sized>(

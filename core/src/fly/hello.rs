@@ -49,19 +49,16 @@ impl Capabilities {
         let mut found = Self::NONE;
         for line in list.split(|byte| *byte == b'\n') {
             let line = line.trim_ascii();
-            let (key, value) = match line.iter().position(|byte| *byte == b'=') {
-                Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
-                None => continue,
-            };
-            match key {
-                b"version" => {
-                    found.version =
-                        number(value).and_then(|value| u8::try_from(value).ok()).unwrap_or(found.version);
-                }
-                b"zip" => found.zip = value == b"1",
-                b"cancel" => found.cancel = value == b"1",
+            // One search for all keys, since each comparison by itself takes flash.
+            let known = |key: &&[u8]| line.starts_with(key);
+            let Some(key) = KEYS.iter().position(known) else { continue };
+            let value = number(line.get(KEYS.get(key).map_or(0, |key| key.len())..).unwrap_or_default());
+            match (key, value) {
+                (0, Some(version)) => found.version = u8::try_from(version).unwrap_or(found.version),
+                (1, _) => found.zip = value == Some(1),
+                (2, _) => found.cancel = value == Some(1),
                 // What four bytes can't hold is as good as no limit.
-                b"max-payload" => found.max_payload = number(value),
+                (3, _) => found.max_payload = value,
                 _ => {}
             }
         }
@@ -79,13 +76,9 @@ impl Capabilities {
     /// The list as bytes: written without `core::fmt`, which would take more flash than the rest of a small server
     pub(super) fn list(&self) -> heapless::Vec<u8, LIST> {
         let mut list = heapless::Vec::new();
-        let numbers = [
-            (&b"version="[..], Some(u32::from(self.version))),
-            (b"zip=", Some(u32::from(self.zip))),
-            (b"cancel=", Some(u32::from(self.cancel))),
-            (b"max-payload=", self.max_payload),
-        ];
-        for (key, value) in numbers {
+        let [version, zip, cancel] = [u32::from(self.version), u32::from(self.zip), u32::from(self.cancel)];
+        let values = [Some(version), Some(zip), Some(cancel), self.max_payload];
+        for (key, value) in KEYS.iter().zip(values) {
             let Some(value) = value else { continue };
             let written = list.extend_from_slice(key).is_ok()
                 && push_number(&mut list, value).is_some()
@@ -95,6 +88,9 @@ impl Capabilities {
         list
     }
 }
+
+/// What a list says something about, in the order of the fields
+const KEYS: [&[u8]; 4] = [b"version=", b"zip=", b"cancel=", b"max-payload="];
 
 /// Room for a list; the longest, with all numbers at their widest, has 50 bytes
 const LIST: usize = 64;

@@ -16,6 +16,6 @@ mod utf8;
 mod wire;
 pub mod zip;
 
-pub use dialect::{Control, Fly};
+pub use dialect::{Base, Control, Fly, Grammar, OwnCode, Raw};
 pub use hello::Capabilities;
 pub use wire::{Flag, Head, RawPacket, Zip, decode_head, encode_head};

@@ -1,0 +1,28 @@
+//! A full peer over FlyRPC's own framing, with buffers of 64 bytes, to be measured
+
+#![no_std]
+#![no_main]
+
+use flyrpc_embedded::{Calls, Node, Plain};
+use flyrpc_firmware::board::{Clock, Serial, Uart};
+use flyrpc_firmware::size::{State, Tag};
+use panic_halt as _;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    static mut RX: [u8; 64] = [0; 64];
+    static mut TX: [u8; 64] = [0; 64];
+    let mut uart = Serial::start(Uart::Uart0);
+    let Some(device) = cortex_m::Peripherals::take() else { cortex_m::peripheral::SCB::sys_reset() };
+    let mut clock = Clock::start(device.SYST);
+    let link = Plain::new();
+    let mut state = State::new();
+    let mut node: Node<'_, Plain, Calls<Tag, 5>> = Node::new(link, RX, TX);
+    loop {
+        let now = clock.now();
+        // This port has no errors.
+        if let Ok(false) = node.poll_io(&mut uart, now, |peer, event| state.handle(peer, event)) {
+            clock.sleep();
+        }
+    }
+}
