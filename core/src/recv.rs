@@ -66,6 +66,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> RecvBuf<B> {
         self.memory.as_mut().get_mut(self.start..self.end).unwrap_or_default()
     }
 
+    /// Is there nothing unhandled?
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// How many bytes the memory holds in all
     #[must_use]
     pub fn capacity(&self) -> usize {

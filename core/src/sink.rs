@@ -78,11 +78,17 @@ impl Sink for SliceSink<'_> {
             self.memory.get_mut(self.len..).and_then(|room| room.get_mut(..need)).ok_or(NoRoom { need })?;
         let (header, rest) = packet.split_at_mut_checked(head).ok_or(NoRoom { need })?;
         let (place, end) = rest.split_at_mut_checked(body.len()).ok_or(NoRoom { need })?;
-        place.copy_from_slice(body);
-        end.copy_from_slice(tail);
+        copy(place, body);
+        copy(end, tail);
         self.len += need;
         Ok(header)
     }
+}
+
+/// `copy_from_slice` for slices that are as long as each other already: it brings no panic along for those that are not
+#[inline]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }
 
 /// The packet is appended where it fits whole

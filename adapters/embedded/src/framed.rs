@@ -44,6 +44,7 @@ impl Framed {
 
 impl sealed::Link for Framed {
     const LEAST: usize = 80;
+    const OVERHEAD: usize = Line::frame_max(0) + 1;
 
     #[inline]
     fn lead(len: usize) -> usize {

@@ -36,6 +36,8 @@ mod io;
 mod link;
 mod node;
 mod peer;
+mod port;
+mod server;
 
 pub use event::{Ended, Event, Token};
 pub use flavour::Flavour;
@@ -46,6 +48,7 @@ pub use framed::Framed;
 pub use link::{Link, Plain};
 pub use node::Node;
 pub use peer::Peer;
+pub use server::{Answer, Server};
 
 /// Up to `N` calls in flight, each with a tag of type `T`
 pub type Calls<T, const N: usize> = heapless::Vec<flyrpc_core::Slot<T>, N>;

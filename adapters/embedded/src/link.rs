@@ -70,6 +70,9 @@ pub(crate) mod sealed {
         /// The smallest buffers, in bytes: they hold the largest packet of the connection's own
         const LEAST: usize;
 
+        /// Bytes on the line beside a packet of up to 253 bytes; each 254 more may add one
+        const OVERHEAD: usize;
+
         /// Where the packet of `len` bytes must stand before it is sealed
         fn lead(len: usize) -> usize;
 
@@ -96,6 +99,7 @@ pub(crate) mod sealed {
 impl sealed::Link for Plain {
     // The answer to `$hello`: 55 bytes.
     const LEAST: usize = 64;
+    const OVERHEAD: usize = 0;
 
     #[inline]
     fn lead(_: usize) -> usize {

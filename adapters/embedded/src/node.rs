@@ -1,9 +1,10 @@
 //! One end of a line: the connection, its buffers, and what comes in
 
 use flyrpc_core::fly::{Base, codes};
-use flyrpc_core::{Incoming, Instant, Limits, RecvBuf, Slots, State, What};
+use flyrpc_core::{Incoming, Instant, Limits, Slots, State, What};
 
-use crate::link::{Found, Link};
+use crate::link::Link;
+use crate::port::Inbound;
 use crate::{Ended, Event, Flavour, Peer, Token};
 
 /// One end of a line, without input and output, clock and heap
@@ -19,11 +20,17 @@ use crate::{Ended, Event, Flavour, Peer, Token};
 #[derive(Debug)]
 pub struct Node<'m, L: Link, S: Slots, D: Flavour = Base> {
     peer: Peer<'m, L, S, D>,
-    rx: RecvBuf<&'m mut [u8]>,
-    /// When the latest bytes came
-    heard: Instant,
-    /// What comes is dropped until the line is silent
-    deaf: bool,
+    inbound: Inbound<'m>,
+}
+
+/// What a node with such buffers takes
+pub(crate) const fn limits<L: Link>(rx: usize, tx: usize) -> Limits {
+    assert!(rx >= L::LEAST && tx >= L::LEAST, "the buffers of a node have 64 bytes, with frames 80");
+    let code: u16 = 32;
+    // What a frame adds to a packet, which is less than one of the buffer's size; flag, sequence, the end of the code, and
+    // a length of at most four bytes.
+    let beside = L::OVERHEAD + rx / 254 + code as usize + 4 + 4;
+    Limits::new().max_payload(rx.saturating_sub(beside) as u32).max_method(code).max_unanswered(8)
 }
 
 impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
@@ -31,21 +38,14 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     ///
     /// The longest payload that is taken follows from the receive buffer: its size less the link's part, the packet's head and the
     /// longest code, which is 32 bytes. At most eight requests may wait for their answers. Both buffers must have at least 64 bytes,
-    /// with frames 80, which is checked while compiling; with a plain link, take 16 bytes and the code more than the longest payload.
+    /// with frames 80, which is checked while compiling; with a plain link, take 40 bytes more than the longest payload.
     #[must_use]
     pub fn new<const RX: usize, const TX: usize>(
         link: L,
         rx: &'m mut [u8; RX],
         tx: &'m mut [u8; TX],
     ) -> Self {
-        const { assert!(RX >= L::LEAST && TX >= L::LEAST, "the buffers of a node have 64 bytes, with frames 80") }
-        let code: u16 = 32;
-        // What a frame adds to a packet that fills the buffer.
-        let frame = L::frame_max(RX) - RX;
-        // Flag, sequence, the end of the code, and a length of at most four bytes.
-        let payload = RX.saturating_sub(frame + usize::from(code) + 4 + 4);
-        let limits = Limits::new().max_payload(payload as u32).max_method(code).max_unanswered(8);
-        Self { peer: Peer::new(link, limits, tx), rx: RecvBuf::new(rx), heard: Instant::ZERO, deaf: false }
+        Self { peer: Peer::new(link, const { limits::<L>(RX, TX) }, tx), inbound: Inbound::new(rx) }
     }
 
     /// What the application can do between two polls
@@ -55,30 +55,26 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
 
     /// Where the bytes go that come next; empty while the buffer is full
     pub fn space(&mut self) -> &mut [u8] {
-        self.rx.space()
+        self.inbound.space()
     }
 
     /// `n` bytes have come into [`space`](Self::space)
     pub fn received(&mut self, now: Instant, n: usize) {
-        if n == 0 {
-            return;
-        }
-        self.check_gap(now);
-        self.heard = self.heard.max(now);
-        if !self.deaf {
-            self.rx.filled(n);
+        if n > 0 {
+            self.check_silence(now);
+            self.inbound.received(&self.peer.out.link, now, n);
         }
     }
 
     /// What is to be sent next
     #[must_use]
     pub fn unsent(&self) -> &[u8] {
-        self.peer.tx.data()
+        self.peer.out.unsent()
     }
 
     /// `n` bytes of [`unsent`](Self::unsent) were sent
     pub fn sent(&mut self, n: usize) {
-        self.peer.tx.consume(n);
+        self.peer.out.sent(n);
     }
 
     /// Deals with what has come, and with the time
@@ -90,78 +86,54 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     pub fn poll(&mut self, now: Instant, mut handler: impl FnMut(&mut Peer<'m, L, S, D>, Event<'_, S::Tag>)) {
         self.peer.now = self.peer.now.max(now);
         self.peer.conn.handle_timeout(now);
-        self.check_gap(now);
+        self.check_silence(now);
         loop {
             self.peer.settle(&mut handler);
-            if !self.peer.tx.data().is_empty() {
+            if !self.peer.out.is_sent() {
                 return;
             }
-            let data = self.rx.data_mut();
-            let found = self.peer.link.receive(data);
-            let (start, end, mut len) = match found {
-                Found::Stream => (0, data.len(), 0),
-                Found::Frame { len, start, end, restarted } => {
-                    if restarted {
-                        self.peer.end(Ended::Restarted);
-                        self.peer.settle(&mut handler);
-                    }
-                    (start, end, len)
-                }
-                Found::NeedMore => {
-                    if self.rx.space().is_empty() {
-                        let len = self.rx.data().len();
-                        self.rx.consume(len);
-                        self.peer.link.overrun();
-                    }
-                    return;
-                }
-            };
-            let is_stream = len == 0;
-            let mut packet = self.rx.data().get(start..end).unwrap_or_default();
+            let Some(next) = self.inbound.next(&mut self.peer.out.link) else { return };
+            if next.restarted {
+                self.peer.end(Ended::Restarted);
+                self.peer.settle(&mut handler);
+            }
+            let mut packet = self.inbound.slice(next);
+            let mut len = next.len;
             while !packet.is_empty() {
-                match take(&mut self.peer, packet, &mut handler) {
-                    Some(used) => {
-                        packet = packet.get(used..).unwrap_or_default();
-                        if is_stream {
-                            len = used;
-                            break;
-                        }
-                    }
-                    // Of a stream more is to come. A frame is whole: the other end has made it wrongly.
-                    None if is_stream && self.peer.conn.state() != State::Closed => return,
-                    None => {
-                        self.peer.end(Ended::Garbled);
-                        self.deaf = is_stream;
-                        len = if is_stream { end } else { len };
+                if let Some(used) = take(&mut self.peer, packet, &mut handler) {
+                    packet = packet.get(used..).unwrap_or_default();
+                    if next.is_stream() {
+                        len = used;
                         break;
                     }
+                } else if !next.is_stream() {
+                    // It was whole: the other end has made it wrongly.
+                    self.peer.end(Ended::Garbled);
+                    break;
+                } else if self.peer.conn.state() == State::Closed {
+                    self.inbound.give_up(&self.peer.out.link);
+                    self.peer.end(Ended::Garbled);
+                    break;
+                } else {
+                    return;
                 }
             }
-            self.rx.consume(len);
+            self.inbound.consume(len);
         }
     }
 
     /// When [`poll`](Self::poll) wants to be called at the latest, if nothing happens before; `None` for never
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let gap = match self.peer.link.gap() {
-            Some(gap) if self.deaf || !self.rx.data().is_empty() => Some(self.heard + gap),
-            _ => None,
-        };
-        self.peer.conn.poll_timeout().into_iter().chain(gap).min()
+        let silence = self.inbound.deadline(&self.peer.out.link);
+        self.peer.conn.poll_timeout().into_iter().chain(silence).min()
     }
 
     /// After a long silence, a packet that is not complete will never be
-    fn check_gap(&mut self, now: Instant) {
-        let Some(gap) = self.peer.link.gap() else { return };
-        if now < self.heard + gap {
-            return;
-        }
-        self.deaf = false;
-        // What is whole waits for its turn.
-        if self.peer.tx.data().is_empty() {
-            let len = self.rx.data().len();
-            self.rx.consume(len);
+    fn check_silence(&mut self, now: Instant) {
+        // What is whole waits for its turn while something is sent.
+        if self.inbound.is_quiet(&self.peer.out.link, now) && self.peer.out.is_sent() {
+            self.inbound.consume(usize::MAX);
             if self.peer.conn.body_expected() > 0 {
                 self.peer.end(Ended::Garbled);
             }

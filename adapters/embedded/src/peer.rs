@@ -4,11 +4,11 @@ use core::time::Duration;
 
 use flyrpc_core::fly::{Base, codes};
 use flyrpc_core::{
-    Call, CallId, Connection, Instant, Limits, Loss, NoRoom, RecvBuf, Refusal, Refused, Reply, ReplyToken,
-    Sink, Slots, Stats,
+    Call, CallId, Connection, Instant, Limits, Loss, Refusal, Refused, Reply, ReplyToken, Slots, Stats,
 };
 
-use crate::link::{Link, sealed};
+use crate::link::Link;
+use crate::port::{Outbound, Outlet};
 use crate::{Ended, Event, Flavour, Token};
 
 /// The application's side of a [`Node`](crate::Node): what its handler, and its main loop, may do at any time
@@ -17,8 +17,7 @@ use crate::{Ended, Event, Flavour, Token};
 #[derive(Debug)]
 pub struct Peer<'m, L: Link, S: Slots, D: Flavour = Base> {
     pub(crate) conn: Connection<D, S>,
-    pub(crate) link: L,
-    pub(crate) tx: RecvBuf<&'m mut [u8]>,
+    pub(crate) out: Outbound<'m, L>,
     /// The latest time that was given
     pub(crate) now: Instant,
     /// Which life of the line this is
@@ -30,7 +29,7 @@ pub struct Peer<'m, L: Link, S: Slots, D: Flavour = Base> {
 impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
         let conn = Connection::new(D::default(), limits);
-        Self { conn, link, tx: RecvBuf::new(tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }
+        Self { conn, out: Outbound::new(link, tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }
     }
 
     /// Calls the other end; the answer, or what else becomes of it, comes as an [`Event`] with the tag
@@ -123,7 +122,7 @@ impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     /// Bytes that wait in the transmit buffer
     #[must_use]
     pub fn unsent(&self) -> usize {
-        self.tx.data().len()
+        self.out.unsent().len()
     }
 
     /// The latest time that the node was given
@@ -141,19 +140,13 @@ impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     /// The link, with its own counters
     #[must_use]
     pub const fn link(&self) -> &L {
-        &self.link
+        &self.out.link
     }
 
     /// Lets the connection write one packet, and puts it on the line
     fn send<R>(&mut self, write: impl FnOnce(&mut Connection<D, S>, &mut Outlet<'_, 'm, L>) -> R) -> R {
-        let mut out = Outlet { tx: &mut self.tx, len: 0, link: core::marker::PhantomData::<L> };
-        let result = write(&mut self.conn, &mut out);
-        let len = out.len;
-        if len > 0 {
-            let sealed = self.link.seal(self.tx.space(), len);
-            self.tx.filled(sealed);
-        }
-        result
+        let Self { conn, out, .. } = self;
+        out.send(|out| write(conn, out))
     }
 
     /// Tells what happened without input, and writes what the connection and the link want written
@@ -173,10 +166,7 @@ impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
             handler(self, event);
         }
         while let Ok(Some(_)) = self.send(|conn, out| conn.poll_transmit(out)) {}
-        if self.link.is_due() && self.tx.data().is_empty() {
-            let sealed = self.link.seal(self.tx.space(), 0);
-            self.tx.filled(sealed);
-        }
+        self.out.announce();
     }
 
     /// This life of the line is over: the next `settle` tells so
@@ -184,37 +174,6 @@ impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
         self.why = why;
         self.conn.handle_loss(Loss::Reset);
         // What waits to be sent was meant for the life that is over.
-        let unsent = self.tx.data().len();
-        self.tx.consume(unsent);
-    }
-}
-
-/// The transmit buffer as the connection sees it: one packet, which stands where the link wants it
-struct Outlet<'a, 'm, L> {
-    tx: &'a mut RecvBuf<&'m mut [u8]>,
-    /// Length of the packet
-    len: usize,
-    link: core::marker::PhantomData<L>,
-}
-
-impl<L: sealed::Link> Sink for Outlet<'_, '_, L> {
-    fn packet(&mut self, head: usize, body: &[u8], tail: &[u8]) -> Result<&mut [u8], NoRoom> {
-        let len = head.saturating_add(body.len()).saturating_add(tail.len());
-        let need = L::frame_max(len);
-        let no_room = NoRoom { need };
-        if self.tx.space().len() < need {
-            self.tx.compact();
-        }
-        let space = self.tx.space();
-        if space.len() < need {
-            return Err(no_room);
-        }
-        let packet = space.get_mut(L::lead(len)..).and_then(|at| at.get_mut(..len)).ok_or(no_room)?;
-        let (header, rest) = packet.split_at_mut_checked(head).ok_or(no_room)?;
-        let (place, end) = rest.split_at_mut_checked(body.len()).ok_or(no_room)?;
-        place.copy_from_slice(body);
-        end.copy_from_slice(tail);
-        self.len = len;
-        Ok(header)
+        self.out.clear();
     }
 }

@@ -31,6 +31,8 @@ async fn a_client_that_said_hello_on_connecting_cancels_what_it_gives_up() {
         .await
         .unwrap();
     let client = Client::new().hello().connect(server.address()).await.unwrap();
+    // The answer to `$hello` comes before the one to this.
+    assert!(client.call("nothing", ()).await.is_err());
     let given_up = client.call("for ever", ()).within(Duration::from_millis(1)).await;
     assert_eq!(given_up, Err(Error::TimedOut));
     tokio::time::timeout(SOON, heard).await.expect("the handler is dropped").unwrap();

@@ -280,6 +280,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     }
 
     /// The one way into `Closed`; where the input has ended already, that is the reason
+    #[cold]
+    #[inline(never)]
     fn shut(&mut self, end: End) {
         if self.state != State::Closed {
             self.state = State::Closed;

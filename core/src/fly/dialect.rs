@@ -4,6 +4,7 @@ use super::utf8::is_utf8;
 use super::wire::{Flag, Head, Zip, decode_head, encode_head, has_nul, write_head};
 use super::{Capabilities, codes};
 use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
+use crate::sink::copy;
 use crate::{Limits, NoRoom, Refusal, Sink};
 
 /// FlyRPC as this library speaks it
@@ -104,7 +105,7 @@ impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
         let Body::Whole(payload) = body else { return None };
         if flag.is_request() && code == codes::PING.as_bytes() {
             let mut echo = [0; PONG];
-            echo.get_mut(..payload.len())?.copy_from_slice(payload);
+            copy(echo.get_mut(..payload.len())?, payload);
             return Some(Message::Control(Some(Control::Pong { sequence, len: payload.len() as u8, echo })));
         }
         if HELLO && flag.is_request() && code == codes::HELLO.as_bytes() {

@@ -9,6 +9,7 @@
 //! | payload | length | |
 
 use crate::dialect::Fault;
+use crate::sink::copy;
 use crate::{NoRoom, Sink, WireError};
 
 /// The first byte of a packet
@@ -243,6 +244,10 @@ pub fn decode_head(input: &[u8], max_code: usize) -> Result<Result<Head<'_>, usi
         return Ok(Err(len));
     };
     let payload_len = match *field {
+        // Smaller than one load for each width, and slower.
+        _ if cfg!(not(feature = "alloc")) => {
+            field.iter().fold(0, |len: u64, byte| len << 8 | u64::from(*byte))
+        }
         [a] => u64::from(a),
         [a, b] => u64::from(u16::from_be_bytes([a, b])),
         [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
@@ -280,9 +285,15 @@ pub(super) fn write_head(head: &mut [u8], flag: Flag, sequence: u16, code: &[u8]
     let [high, low] = sequence.to_be_bytes();
     *first = [flag.0, high, low];
     let Some((name, rest)) = rest.split_at_mut_checked(code.len()) else { return };
-    name.copy_from_slice(code);
+    copy(name, code);
     let Some((nul, rest)) = rest.split_first_mut() else { return };
     *nul = 0;
+    if cfg!(not(feature = "alloc")) {
+        // Smaller than one store for each width, and slower.
+        let bytes = payload_len.to_be_bytes();
+        copy(rest, bytes.get(bytes.len().saturating_sub(flag.length_width())..).unwrap_or_default());
+        return;
+    }
     match rest {
         [a] => *a = payload_len as u8,
         [a, b, ..] if flag.length_width() == 2 => [*a, *b] = (payload_len as u16).to_be_bytes(),
