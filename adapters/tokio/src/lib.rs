@@ -72,6 +72,7 @@
 //! | `ws` | WebSocket: `jsonrpc+ws://` |
 //! | `http` | HTTP POST and CONNECT: `jsonrpc+http://`, `jsonrpc+connect://` |
 //! | `stdio` | standard input and output, one's own or a started program's: `stdio:` |
+//! | `serial` | FlyRPC over serial lines: `serial:/dev/ttyACM0`, `serial+tcp://host:port` |
 //! | `tower` | middleware |
 //!
 //! # Middleware
@@ -110,6 +111,8 @@ mod io;
 mod net;
 #[cfg(feature = "stdio")]
 mod pipes;
+#[cfg(feature = "serial")]
+mod port;
 
 use core::future::Future;
 use core::pin::{Pin, pin};

@@ -1,4 +1,4 @@
-//! TCP and Unix sockets
+//! TCP and Unix sockets, and what else a connection may go over
 
 use core::task::{Context, Poll, ready};
 use std::io::{self, ErrorKind, IoSlice};
@@ -21,8 +21,10 @@ use crate::io::Io;
 use crate::io::poll_read;
 #[cfg(feature = "stdio")]
 use crate::pipes::Pipes;
+#[cfg(feature = "serial")]
+use crate::port::{Port, PortListener};
 
-/// A connected socket
+/// A connected socket, or what stands for one
 #[derive(Debug)]
 pub struct Stream {
     halves: Halves,
@@ -36,6 +38,8 @@ enum Halves {
     Unix(unix::OwnedReadHalf, Arc<UnixWriter>),
     #[cfg(feature = "stdio")]
     Pipes(Box<Io<Pipes>>),
+    #[cfg(feature = "serial")]
+    Serial(Box<Port>),
 }
 
 #[derive(Debug)]
@@ -55,8 +59,16 @@ impl Stream {
             Address::Stdio => Ok(Self::pipes(Pipes::own(), address)),
             #[cfg(feature = "stdio")]
             Address::Command(command) => Ok(Self::pipes(Pipes::of(command)?, address)),
+            #[cfg(feature = "serial")]
+            Address::Serial { port, baud } => Port::open(port, *baud).map(Self::serial),
             _ => Err(not_here(address)),
         }
+    }
+
+    #[cfg(feature = "serial")]
+    fn serial(port: Port) -> Self {
+        let remote = port.remote();
+        Self { halves: Halves::Serial(Box::new(port)), remote }
     }
 
     fn tcp(stream: TcpStream) -> io::Result<Self> {
@@ -94,12 +106,14 @@ impl From<UnixStream> for Stream {
     }
 }
 
-/// Both kinds of socket do the same, and pipes have their own ways
+/// Both kinds of socket do the same, and what is no socket has its own ways
 macro_rules! on_halves {
-    ($halves:expr, $read:pat, $write:pat => $what:expr, $pipes:ident => $other:expr) => {
+    ($halves:expr, $read:pat, $write:pat => $what:expr, $whole:ident => $other:expr) => {
         match $halves {
             #[cfg(feature = "stdio")]
-            Halves::Pipes($pipes) => $other,
+            Halves::Pipes($whole) => $other,
+            #[cfg(feature = "serial")]
+            Halves::Serial($whole) => $other,
             Halves::Tcp($read, $write) => $what,
             #[cfg(unix)]
             Halves::Unix($read, $write) => $what,
@@ -109,7 +123,7 @@ macro_rules! on_halves {
 
 impl Transport for Stream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
-        on_halves!(&mut self.halves, read, _ => poll_read(read, cx, buf), pipes => pipes.poll_read(cx, buf))
+        on_halves!(&mut self.halves, read, _ => poll_read(read, cx, buf), whole => whole.poll_read(cx, buf))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
@@ -118,7 +132,7 @@ impl Transport for Stream {
                 let stream = write.0.as_ref();
                 ready!(stream.poll_write_ready(cx))?;
                 stream.try_write_vectored(parts)
-            }, pipes => return pipes.poll_write(cx, parts));
+            }, whole => return whole.poll_write(cx, parts));
             match written {
                 // It was not ready after all, and says when it is.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -131,7 +145,7 @@ impl Transport for Stream {
         let _ = &cx;
         Poll::Ready(on_halves!(&mut self.halves, _, write => {
             SockRef::from(write.0.as_ref()).shutdown(Shutdown::Write)
-        }, pipes => return pipes.poll_shutdown(cx)))
+        }, whole => return whole.poll_shutdown(cx)))
     }
 
     fn writer(&self) -> Option<Arc<dyn TryWrite>> {
@@ -142,6 +156,9 @@ impl Transport for Stream {
             // A pipe would have to wait.
             #[cfg(feature = "stdio")]
             Halves::Pipes(_) => return None,
+            // It carries less than one task can write.
+            #[cfg(feature = "serial")]
+            Halves::Serial(_) => return None,
         })
     }
 
@@ -163,7 +180,7 @@ impl TryWrite for UnixWriter {
     }
 }
 
-/// A listening socket
+/// A listening socket, or a serial port
 #[derive(Debug)]
 pub struct Listener {
     socket: Socket,
@@ -174,6 +191,8 @@ enum Socket {
     Tcp(TcpListener),
     #[cfg(unix)]
     Unix(UnixListener, SocketFile),
+    #[cfg(feature = "serial")]
+    Serial(Box<PortListener>),
 }
 
 impl Listener {
@@ -186,6 +205,8 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 Socket::Unix(listener, file.bound())
             }
+            #[cfg(feature = "serial")]
+            Address::Serial { port, baud } => Socket::Serial(Box::new(PortListener::bind(port, *baud)?)),
             _ => return Err(not_here(address)),
         };
         Ok(Self { socket })
@@ -196,7 +217,7 @@ impl flyrpc_driver::runtime::Listener for Listener {
     type Stream = Stream;
 
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Stream>> {
-        Poll::Ready(match &self.socket {
+        Poll::Ready(match &mut self.socket {
             Socket::Tcp(listener) => {
                 ready!(listener.poll_accept(cx)).and_then(|(stream, _)| Stream::tcp(stream))
             }
@@ -204,6 +225,8 @@ impl flyrpc_driver::runtime::Listener for Listener {
             Socket::Unix(listener, _) => {
                 ready!(listener.poll_accept(cx)).map(|(stream, _)| Stream::unix(stream))
             }
+            #[cfg(feature = "serial")]
+            Socket::Serial(listener) => ready!(listener.poll_accept(cx)).map(Stream::serial),
         })
     }
 
@@ -212,6 +235,8 @@ impl flyrpc_driver::runtime::Listener for Listener {
             Socket::Tcp(listener) => Ok(listener.local_addr()?.into()),
             #[cfg(unix)]
             Socket::Unix(_, file) => Ok(Address::Unix(file.path().to_owned())),
+            #[cfg(feature = "serial")]
+            Socket::Serial(listener) => Ok(listener.address()),
         }
     }
 }
