@@ -24,13 +24,14 @@ pub struct Node<'m, L: Link, S: Slots, D: Flavour = Base> {
 }
 
 /// What a node with such buffers takes
-pub(crate) const fn limits<L: Link>(rx: usize, tx: usize) -> Limits {
-    assert!(rx >= L::LEAST && tx >= L::LEAST, "the buffers of a node have 64 bytes, with frames 80");
+#[inline(always)]
+pub(crate) const fn limits<L: Link, const RX: usize, const TX: usize>() -> Limits {
+    const { assert!(RX >= L::LEAST && TX >= L::LEAST, "the buffers of a node have 64 bytes, with frames 80") }
     let code: u16 = 32;
     // What a frame adds to a packet, which is less than one of the buffer's size; flag, sequence, the end of the code, and
     // a length of at most four bytes.
-    let beside = L::OVERHEAD + rx / 254 + code as usize + 4 + 4;
-    Limits::new().max_payload(rx.saturating_sub(beside) as u32).max_method(code).max_unanswered(8)
+    let beside = L::OVERHEAD + RX / 254 + code as usize + 4 + 4;
+    Limits::new().max_payload(RX.saturating_sub(beside) as u32).max_method(code).max_unanswered(8)
 }
 
 impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
@@ -39,13 +40,14 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     /// The longest payload that is taken follows from the receive buffer: its size less the link's part, the packet's head and the
     /// longest code, which is 32 bytes. At most eight requests may wait for their answers. Both buffers must have at least 64 bytes,
     /// with frames 80, which is checked while compiling; with a plain link, take 40 bytes more than the longest payload.
+    #[inline(always)]
     #[must_use]
     pub fn new<const RX: usize, const TX: usize>(
         link: L,
         rx: &'m mut [u8; RX],
         tx: &'m mut [u8; TX],
     ) -> Self {
-        Self { peer: Peer::new(link, const { limits::<L>(RX, TX) }, tx), inbound: Inbound::new(rx) }
+        Self { peer: Peer::new(link, limits::<L, RX, TX>(), tx), inbound: Inbound::new(rx) }
     }
 
     /// What the application can do between two polls

@@ -27,6 +27,7 @@ pub struct Peer<'m, L: Link, S: Slots, D: Flavour = Base> {
 }
 
 impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
+    #[inline(always)]
     pub(crate) fn new(link: L, limits: Limits, tx: &'m mut [u8]) -> Self {
         let conn = Connection::new(D::default(), limits);
         Self { conn, out: Outbound::new(link, tx), now: Instant::ZERO, life: 0, why: Ended::Garbled }

@@ -12,6 +12,7 @@ pub(crate) struct Outbound<'m, L> {
 }
 
 impl<'m, L: sealed::Link> Outbound<'m, L> {
+    #[inline(always)]
     pub(crate) const fn new(link: L, tx: &'m mut [u8]) -> Self {
         Self { link, tx: RecvBuf::new(tx) }
     }
@@ -111,6 +112,7 @@ impl Next {
 }
 
 impl<'m> Inbound<'m> {
+    #[inline(always)]
     pub(crate) const fn new(rx: &'m mut [u8]) -> Self {
         Self { rx: RecvBuf::new(rx), quiet: Instant::ZERO, deaf: false }
     }

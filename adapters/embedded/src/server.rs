@@ -78,7 +78,7 @@ impl<'m, L: Link> Server<'m, L> {
         rx: &'m mut [u8; RX],
         tx: &'m mut [u8; TX],
     ) -> Self {
-        let limits = const { limits::<L>(RX, TX) };
+        let limits = limits::<L, RX, TX>();
         Self {
             dialect: Base::new(),
             limits,

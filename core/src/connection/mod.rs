@@ -146,6 +146,7 @@ const CONTROLS: usize = 4;
 
 impl<D: Dialect, S: Slots> Connection<D, S> {
     /// An open connection
+    #[inline(always)]
     #[must_use]
     pub fn new(dialect: D, limits: Limits) -> Self {
         Self {

@@ -123,8 +123,11 @@ impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
 }
 
 /// The small packets that FlyRPC sends of itself
+// Its kind takes a word, so that what is behind it can be moved by words, and not by a call of `memcpy`, which would be
+// the only one in a small program: 900 bytes of flash on a Cortex-M3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u32)]
 pub enum Control {
     /// A response with an error code of ours
     Error {
