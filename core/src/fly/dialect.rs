@@ -1,10 +1,10 @@
 //! FlyRPC as a [`Dialect`]
 
+use super::control::{self, Control, Kind};
 use super::utf8::is_utf8;
 use super::wire::{Flag, Head, Zip, decode_head, encode_head, has_nul, write_head};
 use super::{Capabilities, codes};
 use crate::dialect::{Body, Call, Decoded, Dialect, Fault, Message, Reject, Reply};
-use crate::sink::copy;
 use crate::{Limits, NoRoom, Refusal, Sink};
 
 /// FlyRPC as this library speaks it
@@ -70,14 +70,14 @@ impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
             return Message::Reply { sequence: u32::from(sequence), code, body, meta };
         }
         let fault = if !ZIP && meta.any() {
-            Some(OwnCode::BadZip)
+            Some(control::BAD_ZIP)
         } else if HELLO && !meta.code && !ascii && !is_utf8(code) {
-            Some(OwnCode::BadCode)
+            Some(control::BAD_CODE)
         } else {
             None
         };
         if let Some(code) = fault {
-            let answer = flag.is_request().then_some(Control::Error { sequence, code });
+            let answer = flag.is_request().then_some(Control::error(sequence, code));
             return Message::Invalid { answer, body };
         }
         if code.first() == Some(&b'$')
@@ -104,13 +104,11 @@ impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
     ) -> Option<Message<'i, Self>> {
         let Body::Whole(payload) = body else { return None };
         if flag.is_request() && code == codes::PING.as_bytes() {
-            let mut echo = [0; PONG];
-            copy(echo.get_mut(..payload.len())?, payload);
-            return Some(Message::Control(Some(Control::Pong { sequence, len: payload.len() as u8, echo })));
+            return Control::pong(sequence, payload).map(|pong| Message::Control(Some(pong)));
         }
         if HELLO && flag.is_request() && code == codes::HELLO.as_bytes() {
             self.learn(payload);
-            return Some(Message::Control(Some(Control::Hello { sequence })));
+            return Some(Message::Control(Some(Control::hello(sequence))));
         }
         if HELLO && !flag.is_request() && code == codes::CANCEL.as_bytes() {
             return Some(match *payload {
@@ -121,72 +119,6 @@ impl<const HELLO: bool, const ZIP: bool> Grammar<HELLO, ZIP> {
         None
     }
 }
-
-/// The small packets that FlyRPC sends of itself
-// Its kind takes a word, so that what is behind it can be moved by words, and not by a call of `memcpy`, which would be
-// the only one in a small program: 900 bytes of flash on a Cortex-M3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u32)]
-pub enum Control {
-    /// A response with an error code of ours
-    Error {
-        /// The request's sequence
-        sequence: u16,
-        /// Which error
-        code: OwnCode,
-    },
-    /// A response to a short ping
-    Pong {
-        /// The ping's sequence
-        sequence: u16,
-        /// Bytes of `echo` in use
-        len: u8,
-        /// The ping's payload
-        echo: [u8; PONG],
-    },
-    /// A response to `$hello`
-    Hello {
-        /// The request's sequence
-        sequence: u16,
-    },
-    /// A message: we no longer wait for this request of ours
-    Cancel {
-        /// The request's sequence
-        sequence: u16,
-    },
-}
-
-/// Errors that the core answers requests with
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OwnCode {
-    /// [`codes::BAD_CODE`]
-    BadCode,
-    /// [`codes::BAD_ZIP`]
-    BadZip,
-    /// [`codes::BUSY`]
-    Busy,
-    /// [`codes::DRAINING`]
-    Draining,
-    /// [`codes::TOO_LARGE`]
-    TooLarge,
-}
-
-impl OwnCode {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadCode => codes::BAD_CODE,
-            Self::BadZip => codes::BAD_ZIP,
-            Self::Busy => codes::BUSY,
-            Self::Draining => codes::DRAINING,
-            Self::TooLarge => codes::TOO_LARGE,
-        }
-    }
-}
-
-/// Longest ping that the core answers itself, in bytes of payload
-const PONG: usize = 8;
 
 impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
     type Key = u16;
@@ -278,22 +210,19 @@ impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
     ) -> Result<usize, NoRoom> {
         let hello;
         let told;
-        let (flag, sequence, code, payload): (_, _, &str, &[u8]) = match control {
-            Control::Error { sequence, code } => (Flag::RESPONSE, *sequence, code.as_str(), &[]),
-            Control::Pong { sequence, len, echo } => {
-                (Flag::RESPONSE, *sequence, "", echo.get(..usize::from(*len)).unwrap_or_default())
-            }
-            // Without it none is ever queued.
-            Control::Hello { .. } if !HELLO => return Ok(0),
-            Control::Hello { sequence } => {
+        let sequence = control.sequence();
+        let (flag, sequence, code, payload): (_, _, &str, &[u8]) = match control.kind() {
+            Kind::Error(code) => (Flag::RESPONSE, sequence, code, &[]),
+            Kind::Hello if HELLO => {
                 hello = Capabilities { zip: ZIP, ..Capabilities::ours(limits) }.list();
-                (Flag::RESPONSE, *sequence, "", &hello)
+                (Flag::RESPONSE, sequence, "", &hello)
             }
-            Control::Cancel { .. } if !HELLO => return Ok(0),
-            Control::Cancel { sequence } => {
+            Kind::Cancel if HELLO => {
                 told = sequence.to_be_bytes();
                 (Flag::MESSAGE, 0, codes::CANCEL, &told)
             }
+            // Without `$hello` and `$cancel` no other is ever queued.
+            Kind::Pong | Kind::Hello | Kind::Cancel => (Flag::RESPONSE, sequence, "", control.echo()),
         };
         let flag = flag.with(Zip::NONE, payload.len() as u64);
         encode_head(flag, sequence, code.as_bytes(), payload.len() as u64, payload, out)?;
@@ -302,15 +231,15 @@ impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
 
     fn reject(&mut self, sequence: u16, why: Reject) -> Option<Control> {
         let code = match why {
-            Reject::Busy => OwnCode::Busy,
-            Reject::Draining => OwnCode::Draining,
-            Reject::TooLarge => OwnCode::TooLarge,
+            Reject::Busy => control::BUSY,
+            Reject::Draining => control::DRAINING,
+            Reject::TooLarge => control::TOO_LARGE,
         };
-        Some(Control::Error { sequence, code })
+        Some(Control::error(sequence, code))
     }
 
     fn cancel(&self, sequence: u32) -> Option<Control> {
-        (HELLO && self.peer.cancel).then_some(Control::Cancel { sequence: sequence as u16 })
+        (HELLO && self.peer.cancel).then_some(Control::cancel(sequence as u16))
     }
 }
 

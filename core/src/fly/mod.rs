@@ -10,12 +10,14 @@
 //! | 4 | calls and handlers | the adapters |
 
 pub mod codes;
+mod control;
 mod dialect;
 mod hello;
 mod utf8;
 mod wire;
 pub mod zip;
 
-pub use dialect::{Base, Control, Fly, Grammar, OwnCode, Raw};
+pub use control::Control;
+pub use dialect::{Base, Fly, Grammar, Raw};
 pub use hello::Capabilities;
 pub use wire::{Flag, Head, RawPacket, Zip, decode_head, encode_head};
