@@ -10,6 +10,9 @@ use crate::report::Failure;
 pub(crate) const ADDRESSES: &str = "\
 Addresses:
   127.0.0.1:7000                      FlyRPC; also tcp://host:port, unix:/path
+  serial:/dev/ttyACM0?baud=115200     over a serial port, in frames with a check
+  serial+tcp://127.0.0.1:5555         over a socket that stands for a serial line
+  ...?framing=plain                   either, without frames
   jsonrpc+tcp://127.0.0.1:7000        JSON-RPC 2.0; see --framing
   jsonrpc+unix:/path/to/socket        over a Unix socket
   jsonrpc+ws://127.0.0.1:8080/path    over WebSocket

@@ -1,0 +1,127 @@
+//! The `flyrpc` command over serial lines: sockets that stand for one, and real tty devices
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
+
+use core::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Instant;
+
+fn flyrpc(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    flyrpc(args).output().unwrap()
+}
+
+fn answer(output: &Output) -> String {
+    assert!(output.status.success(), "{:?}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// The error that it ends with, on one line
+fn error(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).replace('\n', " ")
+}
+
+/// A server, ended with the test
+struct Server {
+    child: Child,
+    address: String,
+    _log: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start(address: &str) -> Self {
+        let mut child = flyrpc(&["serve", address]).spawn().unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        log.read_line(&mut line).unwrap();
+        let address = line.strip_prefix("listening on ").unwrap().split("; ").next().unwrap().to_owned();
+        Self { child, address, _log: log }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn calls_and_pings_over_a_socket_that_stands_for_a_line() {
+    let server = Server::start("serial+tcp://127.0.0.1:0");
+    assert!(server.address.starts_with("serial+tcp://127.0.0.1:"), "{}", server.address);
+    assert_eq!(answer(&run(&["call", &server.address, "echo", "hello"])), "hello");
+    assert_eq!(answer(&run(&["call", &server.address, "echo", &"x".repeat(20_000)])), "x".repeat(20_000));
+    let pings = answer(&run(&["ping", &server.address, "--count", "3", "--interval", "0.001"]));
+    assert!(pings.contains("3"), "{pings}");
+    assert!(run(&["send", &server.address, "echo", "a message"]).status.success());
+    let missing = error(&run(&["call", &server.address, "nobody"]));
+    assert!(missing.contains("NOT_FOUND"), "{missing}");
+}
+
+#[test]
+fn frames_and_plain_bytes_do_not_answer_each_other() {
+    let server = Server::start("serial+tcp://127.0.0.1:0");
+    let plain = format!("{}?framing=plain", server.address);
+    let late = error(&run(&["call", &plain, "echo", "hello", "--timeout", "0.3"]));
+    assert!(late.contains("no answer") || late.contains("tim"), "{late}");
+
+    let server = Server::start("127.0.0.1:0");
+    let plain = format!("serial+tcp://{}?framing=plain", server.address);
+    assert_eq!(answer(&run(&["call", &plain, "echo", "hello"])), "hello");
+}
+
+#[test]
+fn bad_addresses_name_what_is_wrong() {
+    for (address, why) in [
+        ("serial:/dev/ttyX?speed=9600", "'speed'"),
+        ("serial:/dev/ttyX?baud=fast", "'fast'"),
+        ("serial+tcp://127.0.0.1:1?baud=9600", "'baud'"),
+        ("jsonrpc+serial:/dev/ttyX", "framing=plain"),
+        ("serial:", "port's name"),
+    ] {
+        let output = run(&["call", address, "echo"]);
+        assert_eq!(output.status.code(), Some(2), "{address}");
+        assert!(error(&output).contains(why), "{}", error(&output));
+    }
+    let output = run(&["call", "serial:/dev/tty-that-is-not-there", "echo"]);
+    assert!(
+        error(&output).contains("/dev/tty-that-is-not-there: there is no such port"),
+        "{}",
+        error(&output)
+    );
+    let output = run(&["serve", "serial:/dev/tty-that-is-not-there"]);
+    assert!(error(&output).contains("there is no such port"), "{}", error(&output));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn calls_over_two_tty_devices() {
+    use tokio_serial::{SerialPort as _, SerialStream};
+
+    let ((mut a, near), (mut b, far)) = (SerialStream::pair().unwrap(), SerialStream::pair().unwrap());
+    let names = [near.name().unwrap(), far.name().unwrap()];
+    let cable = tokio::spawn(async move { tokio::io::copy_bidirectional(&mut a, &mut b).await });
+    let calls = tokio::task::spawn_blocking(move || {
+        let server = Server::start(&format!("serial:{}", names[1]));
+        assert_eq!(server.address, format!("serial:{}?baud=115200", names[1]));
+        let near = format!("serial:{}?baud=115200", names[0]);
+        for text in ["one", "two", "three"] {
+            let start = Instant::now();
+            assert_eq!(answer(&run(&["call", &near, "echo", text])), text);
+            assert!(start.elapsed() < Duration::from_secs(10));
+        }
+        let busy = error(&run(&["call", &server.address, "echo", "x"]));
+        assert!(busy.contains("another program has opened it"), "{busy}");
+    });
+    calls.await.unwrap();
+    cable.abort();
+    drop((near, far));
+}
