@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
 
-use core::time::Duration;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Instant;
 
 fn flyrpc(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
@@ -114,9 +112,7 @@ async fn calls_over_two_tty_devices() {
         assert_eq!(server.address, format!("serial:{}?baud=115200", names[1]));
         let near = format!("serial:{}?baud=115200", names[0]);
         for text in ["one", "two", "three"] {
-            let start = Instant::now();
             assert_eq!(answer(&run(&["call", &near, "echo", text])), text);
-            assert!(start.elapsed() < Duration::from_secs(10));
         }
         let busy = error(&run(&["call", &server.address, "echo", "x"]));
         assert!(busy.contains("another program has opened it"), "{busy}");

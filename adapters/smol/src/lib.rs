@@ -76,6 +76,7 @@
 //! | `service` | `#[service]`: typed clients and services from traits |
 //! | `ws` | WebSocket: `jsonrpc+ws://` |
 //! | `http` | HTTP POST and CONNECT: `jsonrpc+http://`, `jsonrpc+connect://` |
+//! | `serial` | FlyRPC over serial lines behind sockets: `serial+tcp://host:port`; ports themselves are `flyrpc-tokio`'s |
 //! | `stdio` | standard input and output, one's own or a started program's: `stdio:` |
 //! | `tower` | middleware |
 
