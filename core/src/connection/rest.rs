@@ -1,7 +1,7 @@
 //! Quarantine: sequences that may not be used yet, because the answer to a call that was given up may still come
 //!
 //! A sequence never ends its rest too early. How long it may rest beyond that depends on the storage: a table on the heap
-//! keeps a bit for each sequence ([`Bits`]); without a heap there are as many ranges as slots, joined when they run out.
+//! keeps a bit for each sequence ([`Bits`]); without a heap there are as many ranges as slots, and new ones are joined to them when they run out.
 //! Sequences are given out in turn, so what rests is passed over in few steps.
 
 use crate::Instant;
@@ -53,8 +53,8 @@ pub struct Resting {
 
 /// No heap: `N` ranges, in no order
 ///
-/// As long as there is room each is exactly what rests; when there is none, the two with the least between them become one, and
-/// end their rest with the later. So more than `N` time-outs within the quarantine, again and again, come to rest most of
+/// As long as there is room each is exactly what rests; when there is none, a new one is joined with the closest, and both end
+/// their rest with the later. So more than `N` time-outs within the quarantine, again and again, come to rest most of
 /// the sequences, and calls are refused.
 ///
 /// Written for few ranges and little flash: nothing is sorted, and nothing is moved but the last into a hole.
@@ -67,20 +67,20 @@ impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
         // Rounded up, so that the rest is never shorter than asked for.
         let until = coarse(now.after_millis(quarantine_ms)).saturating_add(1);
         let new = Resting { first: sequence, last: sequence, until };
-        for range in self.iter_mut() {
-            let gap = gap(range, &new);
-            // Many calls that are given up at once take one range, and one within a range needs no other.
-            if gap == 0 || (gap == 1 && range.until == until) {
-                *range = join(*range, new);
-                return;
-            }
-        }
         let time = coarse(now);
         while let Some(at) = self.iter().position(|range| range.until <= time) {
             fill_hole(self, at);
         }
-        if self.push(new).is_err() {
-            join_closest(self, new);
+        let is_full = self.is_full();
+        match self.iter_mut().min_by_key(|range| gap(range, &new)) {
+            // Within a range, or beside one that ends with it: many calls that are given up at once take one range.
+            Some(range) if is_full || gap(range, &new) < 1 + u32::from(range.until == until) => {
+                *range = join(*range, new);
+            }
+            _ => {
+                // Full it is only where no calls can be made.
+                let _ = self.push(new);
+            }
         }
     }
 
@@ -102,9 +102,7 @@ impl<const N: usize> Rests for heapless::Vec<Resting, N, u16> {
         let Some(at) = place(self, sequence) else { return false };
         match self.get_mut(at) {
             Some(range) if range.first == range.last => fill_hole(self, at),
-            Some(range) if range.first == sequence => range.first += 1,
-            Some(range) if range.last == sequence => range.last -= 1,
-            // Within a range that was joined; it ends its rest with the others.
+            // Within a longer range it ends its rest with the others.
             _ => {}
         }
         true
@@ -205,33 +203,6 @@ impl Rests for Bits {
     }
 }
 
-/// Makes room for `new` by joining what is closest together, older ones first
-fn join_closest(ranges: &mut [Resting], new: Resting) {
-    let (mut least, mut pair) = (u32::MAX, (0, None));
-    for (at, low) in ranges.iter().enumerate() {
-        for (other, high) in ranges.iter().enumerate().skip(at + 1) {
-            let gap = gap(low, high);
-            if gap < least {
-                (least, pair) = (gap, (at, Some(other)));
-            }
-        }
-    }
-    for (at, range) in ranges.iter().enumerate() {
-        let gap = gap(range, &new);
-        if gap < least {
-            (least, pair) = (gap, (at, None));
-        }
-    }
-    let (at, other) = pair;
-    let mut joined = new;
-    if let Some(range) = other.and_then(|other| ranges.get_mut(other)) {
-        joined = core::mem::replace(range, new);
-    }
-    if let Some(range) = ranges.get_mut(at) {
-        *range = join(*range, joined);
-    }
-}
-
 /// Sequences from one range to the other; 0 where they overlap, 1 where they touch
 fn gap(a: &Resting, b: &Resting) -> u32 {
     a.first.max(b.first).saturating_sub(a.last.min(b.last))
@@ -309,12 +280,12 @@ mod tests {
             rests.add(sequence, seconds(0), QUARANTINE);
             assert!(rests.resting(sequence, seconds(1), QUARANTINE) > 0);
         }
-        assert_eq!(all(&rests), [(100, 210), (1000, 1000), (5000, 5000)]);
-        rests.add(1001, seconds(0), QUARANTINE);
-        assert_eq!(all(&rests), [(100, 210), (1000, 1001), (5000, 5000)]);
+        assert_eq!(all(&rests), [(100, 100), (200, 210), (1000, 5000)]);
+        rests.add(190, seconds(0), QUARANTINE);
+        assert_eq!(all(&rests), [(100, 100), (190, 210), (1000, 5000)]);
         assert_eq!(
-            rests.resting(150, seconds(1), QUARANTINE),
-            61,
+            rests.resting(195, seconds(1), QUARANTINE),
+            16,
             "the rest of the range, to be passed in one step"
         );
     }
@@ -328,7 +299,7 @@ mod tests {
         assert_eq!(all(&rests), [(10, 12), (50, 50)]);
         assert!(rests.answered(50, seconds(1), QUARANTINE) && !rests.answered(50, seconds(1), QUARANTINE));
         assert!(rests.answered(10, seconds(1), QUARANTINE) && rests.answered(12, seconds(1), QUARANTINE));
-        assert_eq!(all(&rests), [(11, 11)]);
+        assert_eq!(all(&rests), [(10, 12)], "but in a longer range it waits for the others");
     }
 
     #[test]
