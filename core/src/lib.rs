@@ -19,7 +19,8 @@
 //!
 //! * `alloc`: JSON-RPC (`jsonrpc`), growable call tables (`Table`), `Vec<u8>` as a sink, compression (inflating needs no
 //!   heap).
-//! * `serial`: frames for serial lines, found again after noise (`serial`). Needs no heap.
+//! * `serial`: frames for serial lines, found again after noise (`serial`). Needs no heap. `serial-fast` takes 16 KiB of tables to check
+//!   them in a third of the time.
 //!
 //! `default = []`. A feature adds to the API and changes nothing else.
 

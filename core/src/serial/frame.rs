@@ -3,7 +3,7 @@
 use core::num::NonZeroU16;
 
 use cobs::{DecodeResult, DecoderState, EncoderState, PushResult};
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
 
 /// Separates frames
 pub(super) const DELIMITER: u8 = 0;
@@ -13,8 +13,9 @@ const CHECK: usize = 4;
 /// Bytes from one full run of COBS to the next: each has a byte of its own
 const RUN: usize = 254;
 
-/// Without a table: a kilobyte is much on a small device, and a serial line is slow
-const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
+/// Tables of a kilobyte: a small device has better uses for that
+const TABLES: usize = if cfg!(feature = "serial-fast") { 16 } else { 0 };
+static CRC: Crc<u32, Table<TABLES>> = Crc::<u32, Table<TABLES>>::new(&CRC_32_ISO_HDLC);
 
 /// Where the plain bytes of a frame begin, header and check among them
 ///
