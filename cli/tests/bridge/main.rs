@@ -5,6 +5,8 @@ mod common;
 
 mod away;
 mod calls;
+#[cfg(unix)]
+mod firmware;
 mod limits;
 mod other_way;
 

@@ -63,7 +63,7 @@ async fn the_bridge_tells_a_board_what_time_it_is() {
     assert!(earliest <= told && told <= now(), "{told:?}");
     let version = call(&client, "version", "").await;
     assert_eq!(version, Ok(format!("\"{}\"", env!("CARGO_PKG_VERSION"))));
-    assert_eq!(error(&client, "ask", "[\"host.name\"]").await.number, Some(-32601));
+    assert_eq!(error(&client, "ask", "[\"9000 host.name\"]").await.number, Some(-32601));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -71,7 +71,7 @@ async fn a_board_calls_the_client_that_came_last() {
     let (_board, bridge) = bridge(&[WS, FLY, "jsonrpc+http://127.0.0.1:0"], &[]).await;
     let http = client(&bridge.addresses[2]).await;
     // Over HTTP POST nobody can be called.
-    let alone = error(&http, "ask", "[\"who\"]").await;
+    let alone = error(&http, "ask", "[\"9000 who\"]").await;
     assert_eq!(parts(&alone).2, "\"no client that can be called is connected\"");
     assert_eq!(alone.number, Some(-32601));
 
@@ -80,16 +80,16 @@ async fn a_board_calls_the_client_that_came_last() {
         "\"the first\""
     };
     let first = Client::new().handle("who", who).connect(&bridge.addresses[0]).await.expect("it listens");
-    assert_eq!(call(&first, "ask", "[\"who\"]").await.as_deref(), Ok("\"the first\""));
+    assert_eq!(call(&first, "ask", "[\"9000 who\"]").await.as_deref(), Ok("\"the first\""));
     let second = Client::new().handle("who", |text: &str| format!("asked {text}"));
     let second = second.connect(&bridge.addresses[1]).await.expect("it listens");
-    assert_eq!(call(&second, "ask", "who").await.as_deref(), Ok("asked what?"));
-    assert_eq!(call(&first, "ask", "[\"who\"]").await.as_deref(), Ok("\"asked what?\""));
+    assert_eq!(call(&second, "ask", "9000 who").await.as_deref(), Ok("asked what?"));
+    assert_eq!(call(&first, "ask", "[\"9000 who\"]").await.as_deref(), Ok("\"asked what?\""));
     // A client's own error comes back through the board.
-    assert_eq!(error(&second, "ask", "whom").await.code, "NOT_FOUND");
+    assert_eq!(error(&second, "ask", "9000 whom").await.code, "NOT_FOUND");
     second.drain(crate::SOON).await;
     bridge.server.log_until("closed");
-    let answer = call(&first, "ask", "[\"who\"]").await;
+    let answer = call(&first, "ask", "[\"9000 who\"]").await;
     assert_eq!(answer.as_deref(), Ok("\"the first\""));
 }
 

@@ -7,26 +7,39 @@ mod common;
 mod page;
 
 use common::board::Board;
+use common::qemu::Qemu;
 use page::{Page, with_browser};
 
 /// The checks of `run.mjs`, in their order: none can be lost unseen
-const CHECKS: &[&str] = &["connected", "led", "adc", "echo", "time", "button", "unknown", "many"];
-/// Those that a board made for this test can be asked for
-const STAND_IN: &[&str] = &["error", "page-is-called"];
-const LAST: &[&str] = &["restart", "stranger", "no-complaints"];
+const CHECKS: &[&str] = &[
+    "connected",
+    "led",
+    "adc",
+    "echo",
+    "time",
+    "button",
+    "unknown",
+    "many",
+    "error",
+    "page-is-called",
+    "restart",
+    "stranger",
+    "no-complaints",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_calls_a_board_through_the_bridge() {
+async fn a_page_calls_a_stand_in_for_a_board() {
     let Some(browser) = with_browser() else { return };
     let mut board = Board::start().await;
-    let mut page = Page::open(&browser, "stand-in", board.address(), &[]);
-    page.expect("CUT");
-    board.stop().await;
-    page.bridge.server.log_until("is gone");
-    page.say("done");
-    page.expect("RESTORE");
-    board.start_again().await;
-    page.bridge.server.log_until("connected to");
-    page.say("done");
-    page.finds(&[CHECKS, STAND_IN, LAST].concat());
+    Page::open(&browser, board.address(), &[]).finds(CHECKS, &mut board).await;
+}
+
+/// The firmware has buffers of 256 bytes, so it is asked four things at a time
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_calls_a_microcontroller() {
+    let Some(browser) = with_browser() else { return };
+    let Some(mut board) = Qemu::start() else { return };
+    let address = board.address();
+    Page::open(&browser, &address, &["--max-in-flight", "4"]).finds(CHECKS, &mut board).await;
 }

@@ -1,32 +1,39 @@
 //! The browser, and the bridge that its page speaks with
 
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 
+use crate::common::board::Board;
 use crate::common::bridge::Bridge;
-use crate::common::process::{Killed, starts};
+use crate::common::process::{Killed, skipped, starts};
+use crate::common::qemu::Qemu;
 
-/// For the next line of `run.mjs`: it starts a browser, and has as long for each of its checks
+/// For the next line of `run.mjs`: it starts a browser, and has a third of it for each of its checks
 const LINE_TIME: Duration = Duration::from_secs(60);
 
 /// A page in a browser, which `run.mjs` uses
 pub(crate) struct Page {
-    pub(crate) bridge: Bridge,
+    bridge: Bridge,
     found: Vec<String>,
     lines: mpsc::Receiver<String>,
     stdin: ChildStdin,
     _browser: Killed,
 }
 
+/// A board that can be switched off
+pub(crate) trait Power {
+    async fn cut(&mut self);
+    async fn restore(&mut self);
+}
+
 impl Page {
-    /// Opens the page, with a bridge to this board; `kind` tells `run.mjs` which checks it takes
-    pub(crate) fn open(browser: &Path, kind: &str, board: &str, options: &[&str]) -> Self {
+    /// Opens the page, with a bridge to this board
+    pub(crate) fn open(browser: &Path, board: &str, options: &[&str]) -> Self {
         let mut command = Command::new("node");
-        command.arg(sources().join("run.mjs")).arg(browser).arg(kind).env("FLYRPC_PEERS", installed());
+        command.arg(sources().join("run.mjs")).arg(browser).env("FLYRPC_PEERS", installed());
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = Killed(child.expect("node starts"));
         let stdout = BufReader::new(child.0.stdout.take().expect("piped"));
@@ -44,15 +51,26 @@ impl Page {
         Self { bridge, found: Vec::new(), lines, stdin, _browser: child }
     }
 
-    fn next(&self) -> String {
-        let line = self.lines.recv_timeout(LINE_TIME);
-        line.unwrap_or_else(|_| panic!("nothing more came after {:#?}", self.found))
+    /// Holds all that it finds against the list; the board's power is cut, and is there again, when it asks for that
+    pub(crate) async fn finds(mut self, checks: &[&str], board: &mut impl Power) {
+        self.expect("CUT");
+        board.cut().await;
+        self.bridge.server.log_until("is gone");
+        self.say("done");
+        self.expect("RESTORE");
+        board.restore().await;
+        self.bridge.server.log_until("connected to");
+        self.say("done");
+        self.expect(&format!("done {} ok 0 failed", checks.len()));
+        let wanted: Vec<String> = checks.iter().map(|check| format!("ok {check}")).collect();
+        assert_eq!(self.found, wanted);
     }
 
     /// Takes down what it finds until it says this
-    pub(crate) fn expect(&mut self, line: &str) {
+    fn expect(&mut self, line: &str) {
         loop {
-            let next = self.next();
+            let next = self.lines.recv_timeout(LINE_TIME);
+            let next = next.unwrap_or_else(|_| panic!("no {line:?} came after {:#?}", self.found));
             if next == line {
                 return;
             }
@@ -61,37 +79,41 @@ impl Page {
         }
     }
 
-    pub(crate) fn say(&mut self, line: &str) {
+    fn say(&mut self, line: &str) {
         writeln!(self.stdin, "{line}").expect("node reads");
     }
+}
 
-    /// Holds all that it has found against the list
-    pub(crate) fn finds(mut self, checks: &[&str]) {
-        self.expect(&format!("done {} ok 0 failed", checks.len()));
-        let wanted: Vec<String> = checks.iter().map(|check| format!("ok {check}")).collect();
-        assert_eq!(self.found, wanted);
+impl Power for Board {
+    async fn cut(&mut self) {
+        self.stop().await;
+    }
+
+    async fn restore(&mut self) {
+        self.start_again().await;
+    }
+}
+
+impl Power for Qemu {
+    async fn cut(&mut self) {
+        self.stop();
+    }
+
+    async fn restore(&mut self) {
+        self.start_again();
     }
 }
 
 /// The browser; says so when it, or what else is needed, is missing
 pub(crate) fn with_browser() -> Option<PathBuf> {
-    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let browser = std::env::var_os("PATH").and_then(|path| {
         std::env::split_paths(&path).map(|folder| folder.join("chromium")).find(|file| file.is_file())
     });
     let packages = installed().join("browser/node_modules/playwright-core").is_dir();
-    let is_complete = packages && starts("node", "--version");
-    if let (Some(browser), true) = (browser, is_complete) {
-        return Some(browser);
+    if browser.is_some() && packages && starts("node", "--version") {
+        return browser;
     }
-    let install =
-        "Chromium, Node or playwright-core is not installed: cli/tests/browser/install.sh installs them";
-    assert!(std::env::var_os("CI").is_none(), "{install}");
-    let name = std::thread::current().name().unwrap_or("a test").to_owned();
-    let so_far = SKIPPED.fetch_add(1, Ordering::SeqCst) + 1;
-    // Written past the harness, which hides what passing tests print.
-    let line = format!("SKIPPED: {name}: {install} ({so_far} skipped so far)\n");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
+    skipped("Chromium, Node or playwright-core is not installed: cli/tests/browser/install.sh installs them");
     None
 }
 

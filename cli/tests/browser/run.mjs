@@ -1,8 +1,6 @@
 // Opens examples/browser in headless Chromium, and uses it as a person would.
 //
-//   node run.mjs CHROMIUM BOARD
-//
-// BOARD is `stand-in`, or `firmware`, which has no handler of its own for errors, and does not call pages.
+//   node run.mjs CHROMIUM
 //
 // It and the test tell each other, line by line, what happens: `PAGE origin` here, `BRIDGE url` there, `CUT` and `RESTORE` here
 // for the board's power, `done` there. What it finds is a line `ok NAME` or `FAIL NAME: why` for each check, and at last
@@ -17,7 +15,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
 const CHECK_TIME = 20_000; // ms
-const [browser, kind] = process.argv.slice(2);
+const [browser] = process.argv.slice(2);
 const here = path.dirname(fileURLToPath(import.meta.url));
 const site = path.join(here, "../../../examples/browser");
 const packages = process.env.FLYRPC_PEERS ?? path.join(here, "../../../target/peers");
@@ -165,11 +163,9 @@ await check("many", async () => {
     Promise.all(Array.from({ length: 64 }, (_, number) => board.call("echo", number))));
   answers.forEach((answer, number) => same(answer, number));
 });
-if (kind === "stand-in") {
-  await check("error", () => anything("fail", '["9 of 8"]', '-32001 NO_SUCH_LAMP: "9 of 8"'));
-  await check("page-is-called", () =>
-    anything("ask", '["page.title"]', '"A microcontroller, called from a page"'));
-}
+await check("error", () => anything("led", "[7]", /^-32602 Invalid params: "/));
+await check("page-is-called", () =>
+  anything("ask", '["5000 page.title"]', '"A microcontroller, called from a page"'));
 await check("restart", async () => {
   same(await tell("CUT"), "done");
   const start = Date.now();

@@ -122,12 +122,15 @@ fn server(state: &Arc<State>) -> Server {
         .handle("time", |context: Context| async move { context.peer().call("host.time", ()).await })
         .handle("version", |context: Context| async move { context.peer().call("host.version", ()).await })
         .handle("ask", |context: Context, payload: Bytes| async move {
-            let name = String::from_utf8_lossy(&payload).into_owned();
-            context.peer().call(&name, "what?").await
+            let text = String::from_utf8_lossy(&payload).into_owned();
+            let (millis, name) = text.split_once(' ').ok_or_else(|| RemoteError::new("BAD_PAYLOAD"))?;
+            let millis = millis.parse().map_err(|_| RemoteError::new("BAD_PAYLOAD"))?;
+            let asked = context.peer().call(name, "what?").within(Duration::from_millis(millis));
+            asked.await.map_err(RemoteError::from)
         })
         .handle("press", move |context: Context| {
-            let presses = presses.presses.fetch_add(1, Ordering::SeqCst) + 1;
-            context.peer().try_send("button", presses.to_string())
+            let presses = (presses.presses.fetch_add(1, Ordering::SeqCst) + 1).to_string();
+            context.peer().try_send("button", &presses).map(|()| presses)
         })
         .handle("note", move |payload: Bytes| notes.notes.send_modify(|notes| notes.push(payload)))
         .handle("wait", move |payload: Bytes| {

@@ -3,3 +3,4 @@
 pub(crate) mod board;
 pub(crate) mod bridge;
 pub(crate) mod process;
+pub(crate) mod qemu;

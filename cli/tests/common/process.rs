@@ -1,8 +1,9 @@
 //! Children that don't outlive their test, and don't hold it up
 #![allow(dead_code, reason = "each test needs some of it")]
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 
@@ -111,4 +112,15 @@ pub(crate) fn starts(program: impl AsRef<std::ffi::OsStr>, argument: &str) -> bo
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Says that this test can't run, and why; it fails where `CI` is set
+pub(crate) fn skipped(why: &str) {
+    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    let name = std::thread::current().name().unwrap_or("a test").to_owned();
+    let so_far = SKIPPED.fetch_add(1, Ordering::SeqCst) + 1;
+    // Written past the harness, which hides what passing tests print.
+    let line = format!("SKIPPED: {name}: {why} ({so_far} skipped so far)\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
 }
