@@ -72,9 +72,10 @@ a client takes back is taken back at the target too.";
 
 const EXAMPLES: &str = "\
 Examples:
-  flyrpc bridge --listen jsonrpc+ws://127.0.0.1:8080 --to 127.0.0.1:7000
-  flyrpc bridge --listen jsonrpc+ws://127.0.0.1:8080 --to 192.168.1.7:7000 \\
-      --origin http://localhost:3000 --max-in-flight 4 --keepalive 5";
+  flyrpc bridge --listen jsonrpc+ws://127.0.0.1:8080 --to serial:/dev/ttyACM0
+  flyrpc bridge --listen ws+jsonrpc://127.0.0.1:8080 --to serial+tcp://127.0.0.1:5555 \\
+      --origin http://localhost:3000 --max-in-flight 4 --keepalive 5
+  flyrpc bridge --listen 127.0.0.1:7000 --to 'jsonrpc+stdio:clangd' --framing content-length";
 
 pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut interrupts = Interrupts::watch()?;
@@ -90,13 +91,13 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     let Some((to, listen)) = endpoints.split_last() else { return Err(Failure::usage("no address")) };
 
     let log = Arc::new(options.server.log(None, on_stdio));
-    let target = Target::new(to, options.max_in_flight);
+    let target = Target::new(to, &options.to, options.max_in_flight);
     let bridge = Arc::new(Bridge::new(&log, options.payload, options.timeout, target));
     let server = serving(options, &spoken, &bridge);
     let (server, addresses) = serve::listen(server, listen).await?;
     let is_silent = on_stdio && options.server.quiet;
     if !is_silent {
-        log.say(&format!("listening on {}; to {to}; Ctrl-C ends", addresses.join(", ")));
+        log.say(&format!("listening on {}; to {}; Ctrl-C ends", addresses.join(", "), options.to));
     }
     let served = async {
         serve::until_done(server, &mut interrupts, &log, options.server.drain).await;

@@ -14,6 +14,8 @@ use crate::report::Failure;
 /// The peer at the other end of the bridge, whether it is there or not
 pub(crate) struct Target {
     endpoint: Endpoint,
+    /// As it was given
+    name: String,
     state: Mutex<State>,
     turns: Option<Semaphore>,
 }
@@ -36,9 +38,10 @@ const LASTING: Duration = Duration::from_secs(1);
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 impl Target {
-    pub(crate) fn new(endpoint: &Endpoint, max_in_flight: Option<u32>) -> Self {
+    pub(crate) fn new(endpoint: &Endpoint, name: &str, max_in_flight: Option<u32>) -> Self {
         Self {
             endpoint: endpoint.clone(),
+            name: name.to_owned(),
             state: Mutex::new(State::Away("it was not reached yet".to_owned())),
             turns: max_in_flight.map(|most| Semaphore::new(most as usize)),
         }
@@ -59,7 +62,7 @@ impl Target {
                 Ok(connected) => {
                     said.clear();
                     *self.lock() = State::There(connected.peer());
-                    say(&format!("connected to {}", self.endpoint));
+                    say(&format!("connected to {}", self.name));
                     let since = Instant::now();
                     let why = connected.closed().await.to_string();
                     if matches!(&*self.lock(), State::Left) {
@@ -68,14 +71,14 @@ impl Target {
                     if since.elapsed() >= LASTING {
                         pause = FIRST_PAUSE;
                     }
-                    say(&format!("{} is gone: {why}; connecting again", self.endpoint));
+                    say(&format!("{} is gone: {why}; connecting again", self.name));
                     *self.lock() = State::Away(why);
                 }
                 Err(error) => {
                     if matches!(&*self.lock(), State::Left) {
                         core::future::pending::<()>().await;
                     }
-                    let failure = Failure::connect(&self.endpoint.to_string(), &error);
+                    let failure = Failure::connect(&self.name, &error);
                     if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) {
                         return failure;
                     }

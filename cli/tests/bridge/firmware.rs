@@ -1,6 +1,6 @@
 //! A bridge to the firmware on an emulated board, over its serial line
 
-use std::time::Duration;
+use core::time::Duration;
 
 use tokio::time::Instant;
 

@@ -5,7 +5,6 @@ mod common;
 
 mod away;
 mod calls;
-#[cfg(unix)]
 mod firmware;
 mod limits;
 mod other_way;

@@ -35,7 +35,6 @@ async fn a_page_calls_a_stand_in_for_a_board() {
 }
 
 /// The firmware has buffers of 256 bytes, so it is asked four things at a time
-#[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_calls_a_microcontroller() {
     let Some(browser) = with_browser() else { return };

@@ -27,6 +27,10 @@ impl Qemu {
             },
             PathBuf::from,
         );
+        if !cfg!(all(unix, feature = "serial")) {
+            skipped("serial lines are not in this build");
+            return None;
+        }
         if !firmware.is_file() {
             skipped("no firmware: examples/firmware-cortex-m/build.sh --bin board builds it");
             return None;
