@@ -9,7 +9,9 @@ REQUEST, RESPONSE, MESSAGE = 0x40, 0x80, 0x00
 
 
 def packet(flag, sequence, code, payload=b""):
-    return bytes([flag]) + struct.pack(">H", sequence) + code + b"\0" + bytes([len(payload)]) + payload
+    wide = len(payload) > 255
+    length = struct.pack(">H" if wide else ">B", len(payload))
+    return bytes([flag | wide]) + struct.pack(">H", sequence) + code + b"\0" + length + payload
 
 
 def cobs(data):

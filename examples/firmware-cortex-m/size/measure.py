@@ -59,14 +59,12 @@ def serve(line):
     expect("an unknown name", line.receive(), (RESPONSE, 202, b"NOT_FOUND", b""))
     line.send(REQUEST, 203, b"$ping", b"ping")
     expect("a ping", line.receive(), (RESPONSE, 203, b"", b"ping"))
-    line.send(REQUEST, 204, b"$hello", b"cancel=1\n")
-    hello = line.receive()
-    expect("a hello", hello[:3], (RESPONSE, 204, b""))
-    longest = int(hello[3].split(b"max-payload=")[1].split()[0])
-    line.send(REQUEST, 205, b"echo", bytes(longest))
-    expect("the longest payload", line.receive()[1], 205)
-    line.send(REQUEST, 206, b"echo", bytes(longest + 1))
-    expect("a payload that is too long", line.receive(), (RESPONSE, 206, b"TOO_LARGE", b""))
+    for length in range(20, 300):
+        line.send(REQUEST, 300 + length, b"echo", bytes([length % 256]) * length)
+        answer = line.receive()
+        if answer == (RESPONSE, 300 + length, b"TOO_LARGE", b""):
+            break
+        expect(f"{length} bytes", answer, (RESPONSE, 300 + length, b"", bytes([length % 256]) * length))
     line.send(RESPONSE, 9, b"", b"stray")
     line.send(MESSAGE, 0, b"note", b"x")
     line.send(REQUEST, 207, b"echo", b"end")

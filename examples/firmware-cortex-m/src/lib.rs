@@ -8,7 +8,7 @@
 
 #![no_std]
 
-//pub mod app;
+pub mod app;
 #[cfg(all(feature = "board", target_arch = "arm"))]
 pub mod board;
 pub mod size;

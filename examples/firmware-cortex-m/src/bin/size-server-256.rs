@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use flyrpc_embedded::{NoCalls, Node, Plain};
+use flyrpc_embedded::{Plain, Server};
 use flyrpc_firmware::board::{Clock, Serial, Uart};
 use flyrpc_firmware::size::server;
 use panic_halt as _;
@@ -16,7 +16,7 @@ fn main() -> ! {
     let Some(device) = cortex_m::Peripherals::take() else { cortex_m::peripheral::SCB::sys_reset() };
     let mut clock = Clock::start(device.SYST);
     let link = Plain::new();
-    let mut node: Node<'_, Plain, NoCalls> = Node::new(link, RX, TX);
+    let mut node = Server::new(link, RX, TX);
     loop {
         let now = clock.now();
         // This port has no errors.

@@ -3,7 +3,7 @@
 #![no_std]
 #![no_main]
 
-use flyrpc_embedded::{Framed, NoCalls, Node};
+use flyrpc_embedded::{Framed, Server};
 use flyrpc_firmware::board::{self, Clock, Serial, Uart};
 use flyrpc_firmware::size::server;
 use panic_halt as _;
@@ -16,7 +16,7 @@ fn main() -> ! {
     let Some(device) = cortex_m::Peripherals::take() else { cortex_m::peripheral::SCB::sys_reset() };
     let mut clock = Clock::start(device.SYST);
     let link = Framed::new(board::session(&mut clock));
-    let mut node: Node<'_, Framed, NoCalls> = Node::new(link, RX, TX);
+    let mut node = Server::new(link, RX, TX);
     loop {
         let now = clock.now();
         // This port has no errors.

@@ -64,7 +64,7 @@ impl State {
             Event::Pong { tag, .. } => self.over(peer, tag, b'1'),
             Event::TimedOut { tag, .. } => self.over(peer, tag, b'T'),
             Event::Lost { tag, .. } => self.over(peer, tag, b'L'),
-            _ => {}
+            Event::Message { .. } | Event::Cancelled { .. } | Event::Ended { .. } | _ => {}
         }
     }
 

@@ -1,26 +1,21 @@
 //! A server with two endpoints: `sum`, which takes two u32 and answers a u64 (both little-endian), and `echo`
 
-use flyrpc_core::{NoCalls, Slots};
-use flyrpc_embedded::{Event, Link, Peer, Reply, codes};
+use flyrpc_embedded::{Answer, Link, Reply, codes};
 
 /// Answers what comes in
-pub fn server<L: Link>(peer: &mut Peer<'_, L, NoCalls>, event: Event<'_, <NoCalls as Slots>::Tag>) {
-    if let Event::Request { code, payload, token } = event {
-        let sum;
-        let reply = match code {
-            b"sum" => match add(payload) {
-                Some(of_both) => {
-                    sum = of_both.to_le_bytes();
-                    Reply::ok(&sum)
-                }
-                None => Reply::error(codes::BAD_PAYLOAD, b""),
-            },
-            b"echo" => Reply::ok(payload),
-            _ => Reply::error(codes::NOT_FOUND, b""),
-        };
-        // An answer that is too long has been replaced by an error.
-        let _ = peer.reply(token, reply);
-    }
+pub fn server<L: Link>(code: &[u8], payload: &[u8], answer: Answer<'_, '_, L>) {
+    let sum;
+    answer.send(match code {
+        b"sum" => match add(payload) {
+            Some(of_both) => {
+                sum = of_both.to_le_bytes();
+                Reply::ok(&sum)
+            }
+            None => Reply::error(codes::BAD_PAYLOAD, b""),
+        },
+        b"echo" => Reply::ok(payload),
+        _ => Reply::error(codes::NOT_FOUND, b""),
+    });
 }
 
 pub(super) fn add(payload: &[u8]) -> Option<u64> {
