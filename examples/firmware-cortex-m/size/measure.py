@@ -12,9 +12,9 @@ from line import MESSAGE, REQUEST, RESPONSE
 ROWS = [
     ("size-server", "server, 2 endpoints", False, False, "64 + 64", 4096, 600),
     ("size-server-256", "the same, larger buffers", False, False, "256 + 256", 4096, None),
-    ("size-server-framed", "the same, COBS and CRC-32", True, False, "80 + 80", None, None),
+    ("size-server-framed", "the same, COBS and CRC-32", True, False, "80 + 80", 4096, 600),
     ("size-peer", "full peer, 4 calls and a ping in flight", False, True, "64 + 64", 7168, 1536),
-    ("size-peer-256", "the same, larger buffers", False, True, "256 + 256", 7168, 1536),
+    ("size-peer-256", "the same, larger buffers", False, True, "256 + 256", 7168, None),
     ("size-peer-framed", "the same, COBS and CRC-32", True, True, "80 + 128", None, 1536),
 ]
 

@@ -16,7 +16,7 @@ const UARTS: [u32; 2] = [1 << 5 | 1 << 6, 1 << 1];
 /// Counts milliseconds since its start; ask it at least that often, else time goes slower
 pub struct Clock {
     timer: SYST,
-    ticks: u64,
+    micros: u64,
 }
 
 impl Clock {
@@ -29,26 +29,22 @@ impl Clock {
         timer.clear_current();
         timer.enable_interrupt();
         timer.enable_counter();
-        for (bank, bits) in UARTS.into_iter().enumerate() {
-            Register::enable_interrupts(bank).write(bits);
-        }
-        Self { timer, ticks: 0 }
+        write_each(Register::ENABLE_INTERRUPTS);
+        Self { timer, micros: 0 }
     }
 
     /// Time since the start
     pub fn now(&mut self) -> Instant {
         if SCB::is_pendst_pending() {
             SCB::clear_pendst();
-            self.ticks += 1;
+            self.micros += MICROS_PER_TICK;
         }
-        Instant::from_micros(self.ticks * MICROS_PER_TICK)
+        Instant::from_micros(self.micros)
     }
 
     /// Waits for bytes or for the next millisecond; returns at once when either came since the last [`now`](Self::now)
     pub fn sleep(&mut self) {
-        for (bank, bits) in UARTS.into_iter().enumerate() {
-            Register::forget_interrupts(bank).write(bits);
-        }
+        write_each(Register::FORGET_INTERRUPTS);
         // A waiting interrupt ends this although its handler may not run.
         cortex_m::asm::wfi();
     }
@@ -63,4 +59,10 @@ impl Clock {
         let [a, b, c, d] = turns.to_le_bytes();
         a ^ b ^ c ^ d ^ self.timer.cvr.read() as u8
     }
+}
+
+fn write_each([low, high]: [Register; 2]) {
+    let [low_bits, high_bits] = UARTS;
+    low.write(low_bits);
+    high.write(high_bits);
 }

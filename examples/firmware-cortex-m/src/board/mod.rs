@@ -16,7 +16,7 @@ use registers::Register;
 ///
 /// Its upper byte counts resets, in memory that outlives them; the lower byte makes cold starts differ, most of the time.
 pub fn session(clock: &mut Clock) -> NonZeroU16 {
-    let starts = Register::starts().read() % 255 + 1;
-    Register::starts().write(starts);
+    let starts = Register::STARTS.read() % 255 + 1;
+    Register::STARTS.write(starts);
     NonZeroU16::new((starts as u16) << 8 | u16::from(clock.jitter())).unwrap_or(NonZeroU16::MIN)
 }

@@ -9,27 +9,19 @@
 pub(super) struct Register(usize);
 
 impl Register {
+    /// Setting bits lets these interrupts happen: numbers 0 to 31, and 32 to 63
+    pub(super) const ENABLE_INTERRUPTS: [Self; 2] = [Self(0xe000_e100), Self(0xe000_e104)];
+
+    /// Setting bits forgets that these interrupts wait
+    pub(super) const FORGET_INTERRUPTS: [Self; 2] = [Self(0xe000_e280), Self(0xe000_e284)];
+
+    /// A word at the end of the memory: memory.x keeps it from the program
+    pub(super) const STARTS: Self = Self(0x2000_fff8);
+
     /// A register of a serial port (PL011); `offset` below 0x48
     pub(super) const fn of_uart(uart: Uart, offset: usize) -> Self {
         assert!(offset < 0x48 && offset.is_multiple_of(4), "the PL011 has no such register");
         Self(uart as usize + offset)
-    }
-
-    /// Sets bits: these interrupts may happen (`bank` 0: numbers 0 to 31; 1: 32 to 63)
-    pub(super) const fn enable_interrupts(bank: usize) -> Self {
-        assert!(bank < 2, "this board has fewer interrupts");
-        Self(0xe000_e100 + 4 * bank)
-    }
-
-    /// Sets bits: these interrupts wait no longer
-    pub(super) const fn forget_interrupts(bank: usize) -> Self {
-        assert!(bank < 2, "this board has fewer interrupts");
-        Self(0xe000_e280 + 4 * bank)
-    }
-
-    /// A word at the end of the memory: memory.x keeps it from the program
-    pub(super) const fn starts() -> Self {
-        Self(0x2000_fff8)
     }
 
     pub(super) fn read(self) -> u32 {
