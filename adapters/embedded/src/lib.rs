@@ -29,6 +29,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "async")]
+mod clock;
 mod event;
 mod flavour;
 mod framed;
@@ -37,8 +39,14 @@ mod link;
 mod node;
 mod peer;
 mod port;
+#[cfg(feature = "async")]
+mod run;
 mod server;
+#[cfg(feature = "async")]
+mod shared;
 
+#[cfg(feature = "async")]
+pub use clock::Clock;
 pub use event::{Ended, Event, Token};
 pub use flavour::Flavour;
 pub use flyrpc_core::fly::{Base, Raw, codes};
@@ -48,7 +56,11 @@ pub use framed::Framed;
 pub use link::{Link, Plain};
 pub use node::Node;
 pub use peer::Peer;
+#[cfg(feature = "async")]
+pub use run::RunError;
 pub use server::{Answer, Server};
+#[cfg(feature = "async")]
+pub use shared::{Bytes, CallError, Incoming, Responder, Shared};
 
 /// Up to `N` calls in flight, each with a tag of type `T`
 pub type Calls<T, const N: usize> = heapless::Vec<flyrpc_core::Slot<T>, N>;

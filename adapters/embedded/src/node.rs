@@ -1,5 +1,7 @@
 //! One end of a line: the connection, its buffers, and what comes in
 
+use core::time::Duration;
+
 use flyrpc_core::fly::{Base, codes};
 use flyrpc_core::{Incoming, Instant, Limits, Slots, State, What};
 
@@ -22,6 +24,9 @@ pub struct Node<'m, L: Link, S: Slots, D: Flavour = Base> {
     peer: Peer<'m, L, S, D>,
     inbound: Inbound<'m>,
 }
+
+/// When to look again for room that nobody may tell of
+const SOON: Duration = Duration::from_millis(10);
 
 /// What a node with such buffers takes
 #[inline(always)]
@@ -50,8 +55,9 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
         Self { peer: Peer::new(link, limits::<L, RX, TX>(), tx), inbound: Inbound::new(rx) }
     }
 
-    /// What the application can do between two polls
-    pub const fn peer(&mut self) -> &mut Peer<'m, L, S, D> {
+    /// What the application can do between two polls, at this time
+    pub fn peer(&mut self, now: Instant) -> &mut Peer<'m, L, S, D> {
+        self.peer.now = self.peer.now.max(now);
         &mut self.peer
     }
 
@@ -77,6 +83,12 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     /// `n` bytes of [`unsent`](Self::unsent) were sent
     pub fn sent(&mut self, n: usize) {
         self.peer.out.sent(n);
+    }
+
+    /// Bytes that the transmit buffer holds
+    #[must_use]
+    pub fn transmit_capacity(&self) -> usize {
+        self.peer.out.capacity()
     }
 
     /// Deals with what has come, and with the time
@@ -128,7 +140,12 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let silence = self.inbound.deadline(&self.peer.out.link);
-        self.peer.conn.poll_timeout().into_iter().chain(silence).min()
+        let due = self.peer.conn.poll_timeout().map(|at| {
+            // What is due now waits for room, and room comes when bytes are sent.
+            let is_waiting = at <= self.peer.now && !self.peer.out.is_sent();
+            if is_waiting { self.peer.now + SOON } else { at }
+        });
+        due.into_iter().chain(silence).min()
     }
 
     /// After a long silence, a packet that is not complete will never be

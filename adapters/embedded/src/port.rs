@@ -21,6 +21,10 @@ impl<'m, L: sealed::Link> Outbound<'m, L> {
         self.tx.data()
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.tx.capacity()
+    }
+
     pub(crate) fn is_sent(&self) -> bool {
         self.tx.is_empty()
     }

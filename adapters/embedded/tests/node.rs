@@ -131,52 +131,52 @@ mod bodies {
 
     pub(super) fn both_call_tell_and_ping<L: Link>(mut pair: Pair<'_, L>) {
         pair.settle();
-        pair.here.peer().call(b"echo", b"one", SECOND, 1).unwrap();
-        pair.there.peer().call(b"echo", b"two", SECOND, 2).unwrap();
-        pair.here.peer().notify(b"button", b"3").unwrap();
+        pair.here.peer(pair.now).call(b"echo", b"one", SECOND, 1).unwrap();
+        pair.there.peer(pair.now).call(b"echo", b"two", SECOND, 2).unwrap();
+        pair.here.peer(pair.now).notify(b"button", b"3").unwrap();
         assert_eq!(
             pair.settle().iter().map(String::as_str).collect::<std::collections::BTreeSet<_>>(),
             ["1:  one", "2:  two", "button 3"].into()
         );
-        pair.here.peer().call(b"nothing", b"", SECOND, 4).unwrap();
+        pair.here.peer(pair.now).call(b"nothing", b"", SECOND, 4).unwrap();
         pair.settle();
-        pair.here.peer().ping(SECOND, 5).unwrap();
+        pair.here.peer(pair.now).ping(SECOND, 5).unwrap();
         assert_eq!(pair.settle(), ["5: pong"]);
     }
 
     pub(super) fn what_has_no_room_is_refused_and_its_caller_is_told<L: Link>(mut pair: Pair<'_, L>) {
         pair.settle();
-        let refused = pair.here.peer().call(b"echo", &[0; 300], SECOND, 1).unwrap_err();
+        let refused = pair.here.peer(pair.now).call(b"echo", &[0; 300], SECOND, 1).unwrap_err();
         assert!(matches!(refused.why, Refusal::NoRoom { .. }), "{refused}");
         assert_eq!(refused.back, 1);
-        pair.here.peer().call(b"big", b"", SECOND, 2).unwrap();
+        pair.here.peer(pair.now).call(b"big", b"", SECOND, 2).unwrap();
         assert_eq!(pair.settle(), ["2: TOO_LARGE "]);
     }
 
     pub(super) fn a_call_ends_at_its_deadline_and_a_late_answer_is_dropped<L: Link>(mut pair: Pair<'_, L>) {
-        pair.here.peer().call(b"later", b"", SECOND, 1).unwrap();
+        pair.here.peer(pair.now).call(b"later", b"", SECOND, 1).unwrap();
         assert!(pair.settle().is_empty());
         assert_eq!(pair.here.poll_timeout(), Some(Instant::ZERO + SECOND));
         pair.now += SECOND;
         assert_eq!(pair.settle(), ["1: timed out"]);
         let token = pair.kept.remove(0);
-        pair.there.peer().reply(token, Reply::ok(b"late")).unwrap();
+        pair.there.peer(pair.now).reply(token, Reply::ok(b"late")).unwrap();
         assert!(pair.settle().is_empty());
-        assert_eq!(pair.here.peer().stats().late_replies, 1);
-        pair.here.peer().call(b"echo", b"next", SECOND, 2).unwrap();
+        assert_eq!(pair.here.peer(pair.now).stats().late_replies, 1);
+        pair.here.peer(pair.now).call(b"echo", b"next", SECOND, 2).unwrap();
         assert_eq!(pair.settle(), ["2:  next"]);
     }
 
     pub(super) fn four_calls_are_in_flight_and_the_fifth_comes_back<L: Link>(mut pair: Pair<'_, L>) {
         for tag in 1..=4 {
-            pair.here.peer().call(b"later", b"", SECOND, tag).unwrap();
+            pair.here.peer(pair.now).call(b"later", b"", SECOND, tag).unwrap();
         }
-        let refused = pair.here.peer().call(b"later", b"", SECOND, 5).unwrap_err();
+        let refused = pair.here.peer(pair.now).call(b"later", b"", SECOND, 5).unwrap_err();
         assert_eq!((refused.why, refused.back), (Refusal::TooManyInFlight { in_flight: 4 }, 5));
         pair.settle();
         // Out of order.
         while let Some(token) = pair.kept.pop() {
-            pair.there.peer().reply(token, Reply::ack()).unwrap();
+            pair.there.peer(pair.now).reply(token, Reply::ack()).unwrap();
         }
         assert_eq!(pair.settle(), ["4:  ", "3:  ", "2:  ", "1:  "]);
     }
@@ -185,7 +185,10 @@ mod bodies {
         for round in 0..3 {
             for tag in 0..4 {
                 // Each is given up at once, but the other end owes its answer.
-                pair.here.peer().call(b"later", b"", Duration::from_millis(1), round * 4 + tag).unwrap();
+                pair.here
+                    .peer(pair.now)
+                    .call(b"later", b"", Duration::from_millis(1), round * 4 + tag)
+                    .unwrap();
             }
             let told = pair.settle();
             if round == 2 {
@@ -200,9 +203,9 @@ mod bodies {
     pub(super) fn a_longer_payload_than_fits_is_answered_too_large<L: Link>(mut pair: Pair<'_, L>) {
         pair.settle();
         // Still fits a receive buffer of 256 bytes as a frame.
-        pair.here.peer().call(b"echo", &[b'x'; 225], SECOND, 1).unwrap();
+        pair.here.peer(pair.now).call(b"echo", &[b'x'; 225], SECOND, 1).unwrap();
         assert_eq!(pair.settle(), ["1: TOO_LARGE "]);
-        pair.here.peer().call(b"echo", &[b'x'; 190], SECOND, 2).unwrap();
+        pair.here.peer(pair.now).call(b"echo", &[b'x'; 190], SECOND, 2).unwrap();
         assert_eq!(pair.settle(), [format!("2:  {}", "x".repeat(190))]);
     }
 }
@@ -213,8 +216,8 @@ fn the_other_ends_restart_loses_calls_at_once_and_its_late_answers_are_dropped()
     let [a, b, c, d] = &mut memory;
     let (here, there) = (Node::new(session(1), a, b), Node::new(session(2), c, d));
     let mut pair = Pair { here, there, now: Instant::ZERO, step: 7, told: Told::default(), kept: Vec::new() };
-    pair.here.peer().call(b"later", b"", SECOND, 1).unwrap();
-    pair.there.peer().call(b"later", b"", SECOND, 2).unwrap();
+    pair.here.peer(pair.now).call(b"later", b"", SECOND, 1).unwrap();
+    pair.there.peer(pair.now).call(b"later", b"", SECOND, 2).unwrap();
     assert!(pair.settle().is_empty());
     assert_eq!(pair.kept.len(), 2);
 
@@ -224,10 +227,10 @@ fn the_other_ends_restart_loses_calls_at_once_and_its_late_answers_are_dropped()
     assert_eq!(pair.settle(), ["1: lost", "Restarted"]);
     // The request that came from the end before is nobody's any more.
     for token in core::mem::take(&mut pair.kept) {
-        assert_eq!(pair.here.peer().reply(token, Reply::ok(b"stale")), Err(Refusal::Closed));
+        assert_eq!(pair.here.peer(pair.now).reply(token, Reply::ok(b"stale")), Err(Refusal::Closed));
     }
-    pair.there.peer().call(b"echo", b"new life", SECOND, 3).unwrap();
-    pair.here.peer().call(b"echo", b"too", SECOND, 4).unwrap();
+    pair.there.peer(pair.now).call(b"echo", b"new life", SECOND, 3).unwrap();
+    pair.here.peer(pair.now).call(b"echo", b"too", SECOND, 4).unwrap();
     let mut told = pair.settle();
     told.sort();
     assert_eq!(told, ["3:  new life", "4:  too"]);
@@ -244,7 +247,7 @@ fn after_garbage_a_plain_line_is_read_again_once_it_was_silent() {
         node.space()[..bytes.len()].copy_from_slice(bytes);
         node.received(now, bytes.len());
     };
-    pair.here.peer().call(b"later", b"", SECOND, 1).unwrap();
+    pair.here.peer(pair.now).call(b"later", b"", SECOND, 1).unwrap();
     pair.settle();
     // No code is so long.
     put(&mut pair.here, pair.now, &[b'z'; 60]);
@@ -253,14 +256,14 @@ fn after_garbage_a_plain_line_is_read_again_once_it_was_silent() {
     assert!(pair.settle().is_empty(), "still deaf");
     assert_eq!(pair.here.poll_timeout(), Some(Instant::ZERO + Duration::from_millis(100)));
     pair.now += Duration::from_millis(100);
-    pair.there.peer().call(b"echo", b"heard", SECOND, 2).unwrap();
+    pair.there.peer(pair.now).call(b"echo", b"heard", SECOND, 2).unwrap();
     assert_eq!(pair.settle(), ["2:  heard"]);
 
     // Half a packet, and then nothing.
     put(&mut pair.here, pair.now, b"\x40\0\x01ech");
     pair.settle();
     pair.now += Duration::from_millis(100);
-    pair.there.peer().call(b"echo", b"whole", SECOND, 3).unwrap();
+    pair.there.peer(pair.now).call(b"echo", b"whole", SECOND, 3).unwrap();
     assert_eq!(pair.settle(), ["3:  whole"]);
 }
 
@@ -282,7 +285,7 @@ fn noise_on_framed_lines_makes_calls_fail_and_never_makes_them_wrong() {
     let (mut right, mut failed) = (0, 0);
     for tag in 0..2000 {
         let payload = format!("{tag}").repeat(3);
-        pair.here.peer().call(b"echo", payload.as_bytes(), SECOND, tag).unwrap();
+        pair.here.peer(pair.now).call(b"echo", payload.as_bytes(), SECOND, tag).unwrap();
         let told = pair.settle_with(&mut noise);
         if told == [format!("{tag}:  {payload}")] {
             right += 1;
@@ -294,7 +297,7 @@ fn noise_on_framed_lines_makes_calls_fail_and_never_makes_them_wrong() {
         failed += 1;
     }
     assert!(right > 500 && failed > 100, "{right} right, {failed} failed");
-    pair.here.peer().call(b"echo", b"quiet", SECOND, 9999).unwrap();
+    pair.here.peer(pair.now).call(b"echo", b"quiet", SECOND, 9999).unwrap();
     let told = pair.settle();
     assert_eq!(told, ["9999:  quiet"]);
 }

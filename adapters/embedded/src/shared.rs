@@ -1,0 +1,452 @@
+//! One end of a line, shared between async tasks
+
+use core::cell::RefCell;
+use core::future::poll_fn;
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+
+use embassy_sync::blocking_mutex::{Mutex, raw::RawMutex};
+use flyrpc_core::fly::{Base, Zip, codes};
+use flyrpc_core::{CallId, Instant, Refusal, Reply};
+
+use crate::{Calls, Clock, Event, Flavour, Link, Node, Peer, Token};
+
+/// Bytes of a reply, or of an error's details; `N` at the most
+pub type Bytes<const N: usize> = heapless::Vec<u8, N>;
+
+/// Error codes of the other end; a longer one is cut
+const CODE: usize = 32;
+
+/// Tasks that may wait for room at a time without waking each other in vain
+const WAITING: usize = 4;
+
+/// One end of a line, for async tasks: one of them [`run`](Self::run)s it, all of them call
+///
+/// `M` says who shares it: `NoopRawMutex` for the tasks of one executor, `CriticalSectionRawMutex` for others and interrupts. `CALLS` of
+/// its calls can be in flight, and each holds the memory for a reply of `REPLY` bytes.
+///
+/// ```no_run
+/// use core::time::Duration;
+/// use embassy_sync::blocking_mutex::raw::NoopRawMutex;
+/// use flyrpc_embedded::{Clock, Instant, Node, Plain, Reply, Shared, codes};
+/// # use embedded_io_async::{Read, Write};
+///
+/// /// With embassy-time: `Instant::from_micros(embassy_time::Instant::now().as_micros())`, and `Timer::at`
+/// struct Ticks;
+///
+/// impl Clock for Ticks {
+///     fn now(&self) -> Instant {
+///         todo!("microseconds since the start")
+///     }
+///     async fn wait_until(&self, at: Instant) {
+///         todo!("a timer for {at:?}")
+///     }
+/// }
+///
+/// type Board<'m> = Shared<'m, NoopRawMutex, Plain, Ticks, 4, 32>;
+///
+/// async fn line(board: &Board<'_>, rx: impl Read, tx: impl Write) {
+///     let error = board.run(rx, tx, |peer, event| {
+///         if let flyrpc_embedded::Incoming::Request { code, payload, token } = event {
+///             let _ = match code {
+///                 b"echo" => peer.reply(token, Reply::ok(payload)),
+///                 _ => peer.reply(token, Reply::error(codes::NOT_FOUND, b"")),
+///             };
+///         }
+///     });
+///     let _ = error.await;
+/// }
+///
+/// async fn button(board: &Board<'_>) {
+///     let time = board.call(b"host.time", b"", Duration::from_secs(1)).await;
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Shared<
+    'm,
+    M: RawMutex,
+    L: Link,
+    C: Clock,
+    const CALLS: usize,
+    const REPLY: usize,
+    D: Flavour = Base,
+> {
+    pub(crate) clock: C,
+    state: Mutex<M, RefCell<State<'m, L, CALLS, REPLY, D>>>,
+}
+
+/// The node of a [`Shared`]; its calls are tagged with their places
+type SharedNode<'m, L, D, const CALLS: usize> = Node<'m, L, Calls<u8, CALLS>, D>;
+
+#[derive(Debug)]
+pub(crate) struct State<'m, L: Link, const CALLS: usize, const REPLY: usize, D: Flavour> {
+    pub(crate) node: SharedNode<'m, L, D, CALLS>,
+    places: [Place<REPLY>; CALLS],
+    /// The task that runs the line
+    driver: Option<Waker>,
+    /// Tasks that wait for room, and the earliest time at which one of them gives up
+    waiting: embassy_sync::waitqueue::MultiWakerRegistration<WAITING>,
+    patience: Instant,
+}
+
+/// Where the outcome of a call waits for its caller
+#[derive(Debug)]
+enum Place<const REPLY: usize> {
+    Free,
+    Waits(Waker),
+    Done(Result<Bytes<REPLY>, CallError<REPLY>>),
+}
+
+/// Why a call has no result
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallError<const REPLY: usize> {
+    /// The other end has answered with an error
+    Remote {
+        /// Its code; the first 32 bytes of a longer one. `TOO_LARGE` also for an answer of more than `REPLY` bytes
+        code: Bytes<CODE>,
+        /// Its details
+        details: Bytes<REPLY>,
+    },
+    /// Its time was up before the answer came, or before it could be sent
+    TimedOut,
+    /// The line was lost before the answer came: the other end has restarted, or its bytes made no sense
+    Lost,
+    /// It can't be sent, now or later
+    Refused(Refusal),
+}
+
+/// What a handler is told; see [`Event`] for more of each
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Incoming<'a> {
+    /// The other end calls and waits for an answer, now or later
+    Request {
+        /// What is called
+        code: &'a [u8],
+        /// Payload
+        payload: &'a [u8],
+        /// For the answer
+        token: Token,
+    },
+    /// The other end says something and wants no answer
+    Message {
+        /// What it is about
+        code: &'a [u8],
+        /// Payload
+        payload: &'a [u8],
+    },
+    /// The other end no longer waits for the answer to a request
+    Cancelled {
+        /// Compare with [`Token::sequence`]
+        sequence: u16,
+    },
+    /// One life of the line is over, and the next has begun
+    Ended {
+        /// What ended it
+        why: crate::Ended,
+    },
+}
+
+/// What a handler can do at once, besides answering later
+#[derive(Debug)]
+pub struct Responder<'a, 'm, L: Link, const CALLS: usize, D: Flavour> {
+    peer: &'a mut Peer<'m, L, Calls<u8, CALLS>, D>,
+}
+
+impl<L: Link, const CALLS: usize, D: Flavour> Responder<'_, '_, L, CALLS, D> {
+    /// Answers a request, as [`Peer::reply`]
+    ///
+    /// # Errors
+    /// The refusal of the answer; the request is over all the same.
+    pub fn reply(&mut self, token: Token, reply: Reply<'_, Zip>) -> Result<(), Refusal> {
+        self.peer.reply(token, reply)
+    }
+
+    /// Gives up a request without an answer
+    pub fn abandon(&mut self, token: Token) {
+        self.peer.abandon(token);
+    }
+
+    /// Tells the other end something
+    ///
+    /// # Errors
+    /// The refusal; nothing was sent.
+    pub fn notify(&mut self, code: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        self.peer.notify(code, payload)
+    }
+}
+
+impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: Flavour>
+    Shared<'m, M, L, C, CALLS, REPLY, D>
+{
+    /// Shares a node; time is what `clock` says
+    #[must_use]
+    pub fn new(node: SharedNode<'m, L, D, CALLS>, clock: C) -> Self {
+        const { assert!(CALLS <= u8::MAX as usize, "up to 255 calls can be in flight") }
+        let state = State {
+            node,
+            places: [const { Place::Free }; CALLS],
+            driver: None,
+            waiting: embassy_sync::waitqueue::MultiWakerRegistration::new(),
+            patience: Instant::FAR,
+        };
+        Self { clock, state: Mutex::new(RefCell::new(state)) }
+    }
+
+    /// Calls the other end and waits for the answer, for `within` this time at the most
+    ///
+    /// While all `CALLS` are in flight, or the transmit buffer is full, it waits for its turn. Dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// [`CallError`]
+    pub async fn call(
+        &self,
+        code: &[u8],
+        payload: &[u8],
+        within: Duration,
+    ) -> Result<Bytes<REPLY>, CallError<REPLY>> {
+        let deadline = self.clock.now() + within;
+        let (place, call) = self
+            .when_there_is_room(deadline, |state, now, cx| state.start(now, deadline, code, payload, cx))
+            .await?;
+        let mut pending = Pending { shared: self, place, call, is_over: false };
+        let outcome = poll_fn(|cx| self.lock(|state| state.poll_place(place, cx))).await;
+        pending.is_over = true;
+        outcome
+    }
+
+    /// Tells the other end something; waits for room, for `within` this time at the most
+    ///
+    /// # Errors
+    /// [`CallError::TimedOut`], [`CallError::Refused`]: nothing was sent.
+    pub async fn notify(
+        &self,
+        code: &[u8],
+        payload: &[u8],
+        within: Duration,
+    ) -> Result<(), CallError<REPLY>> {
+        let deadline = self.clock.now() + within;
+        self.when_there_is_room(deadline, |state, now, _| state.node.peer(now).notify(code, payload)).await
+    }
+
+    /// Answers a request that a handler has kept; waits for room, for `within` this time at the most
+    ///
+    /// # Errors
+    /// [`CallError::TimedOut`], [`CallError::Refused`]: the request is over all the same, and its caller was told `TOO_LARGE` where
+    /// that is the reason. [`Refusal::Closed`]: it came in an earlier life of the line.
+    pub async fn reply(
+        &self,
+        token: Token,
+        reply: Reply<'_, Zip>,
+        within: Duration,
+    ) -> Result<(), CallError<REPLY>> {
+        let deadline = self.clock.now() + within;
+        let mut token = Some(token);
+        let sent = self
+            .when_there_is_room(deadline, |state, now, _| {
+                let Some(kept) = token.take() else { return Ok(()) };
+                state.node.peer(now).try_reply(kept, reply).map_err(|refused| {
+                    token = Some(refused.back);
+                    refused.why
+                })
+            })
+            .await;
+        if let Some(token) = token {
+            let now = self.clock.now();
+            // What was too long is so for ever: its caller is told.
+            self.lock(|state| {
+                let _ = state.node.peer(now).reply(token, Reply::error(codes::TOO_LARGE, b""));
+                state.wake_driver();
+            });
+        }
+        sent
+    }
+
+    pub(crate) fn lock<R>(&self, with: impl FnOnce(&mut State<'m, L, CALLS, REPLY, D>) -> R) -> R {
+        self.state.lock(|state| with(&mut state.borrow_mut()))
+    }
+
+    /// Tries again whenever there may be room, until the deadline
+    async fn when_there_is_room<R>(
+        &self,
+        deadline: Instant,
+        mut attempt: impl FnMut(&mut State<'m, L, CALLS, REPLY, D>, Instant, &Context<'_>) -> Result<R, Refusal>,
+    ) -> Result<R, CallError<REPLY>> {
+        poll_fn(|cx| {
+            let now = self.clock.now();
+            self.lock(|state| {
+                if now >= deadline {
+                    return Poll::Ready(Err(CallError::TimedOut));
+                }
+                let outcome = match attempt(state, now, cx) {
+                    Ok(done) => Ok(done),
+                    Err(why) if state.may_have_room_later(&why) => {
+                        state.waiting.register(cx.waker());
+                        // Only where it has to look at the time earlier: the two may be in one task, and wake each other for ever.
+                        if deadline < state.patience {
+                            state.patience = deadline;
+                            state.wake_driver();
+                        }
+                        return Poll::Pending;
+                    }
+                    Err(why) => Err(CallError::Refused(why)),
+                };
+                state.wake_driver();
+                Poll::Ready(outcome)
+            })
+        })
+        .await
+    }
+}
+
+impl<'m, L: Link, const CALLS: usize, const REPLY: usize, D: Flavour> State<'m, L, CALLS, REPLY, D> {
+    fn start(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        code: &[u8],
+        payload: &[u8],
+        cx: &Context<'_>,
+    ) -> Result<(u8, CallId), Refusal> {
+        let full = Refusal::TooManyInFlight { in_flight: CALLS as u32 };
+        let place = self.places.iter().position(|place| matches!(place, Place::Free)).ok_or(full)? as u8;
+        let call = self
+            .node
+            .peer(now)
+            .call(code, payload, deadline.saturating_duration_since(now), place)
+            .map_err(|refused| refused.why)?;
+        self.set(place, Place::Waits(cx.waker().clone()));
+        Ok((place, call))
+    }
+
+    fn poll_place(&mut self, place: u8, cx: &Context<'_>) -> Poll<Result<Bytes<REPLY>, CallError<REPLY>>> {
+        match self.places.get_mut(usize::from(place)) {
+            Some(Place::Waits(waker)) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            Some(place) => match core::mem::replace(place, Place::Free) {
+                Place::Done(outcome) => {
+                    self.wake_waiting();
+                    Poll::Ready(outcome)
+                }
+                // It was taken already.
+                Place::Free | Place::Waits(_) => Poll::Ready(Err(CallError::Lost)),
+            },
+            None => Poll::Ready(Err(CallError::Lost)),
+        }
+    }
+
+    fn set(&mut self, place: u8, to: Place<REPLY>) {
+        if let Some(place) = self.places.get_mut(usize::from(place)) {
+            *place = to;
+        }
+    }
+
+    /// Would the same be taken once calls are over, and the transmit buffer is empty?
+    fn may_have_room_later(&self, why: &Refusal) -> bool {
+        match *why {
+            Refusal::TooManyInFlight { .. } => CALLS > 0,
+            Refusal::NoRoom { need } => need <= self.node.transmit_capacity(),
+            Refusal::Closed | _ => false,
+        }
+    }
+
+    /// Deals with what has come and with the time
+    pub(crate) fn turn(
+        &mut self,
+        now: Instant,
+        handler: &mut impl FnMut(&mut Responder<'_, 'm, L, CALLS, D>, Incoming<'_>),
+    ) {
+        let Self { node, places, .. } = self;
+        let mut has_ended = false;
+        node.poll(now, |peer, event| {
+            let (tag, outcome) = match event {
+                Event::Request { code, payload, token } => {
+                    return handler(&mut Responder { peer }, Incoming::Request { code, payload, token });
+                }
+                Event::Message { code, payload } => {
+                    return handler(&mut Responder { peer }, Incoming::Message { code, payload });
+                }
+                Event::Cancelled { sequence } => {
+                    return handler(&mut Responder { peer }, Incoming::Cancelled { sequence });
+                }
+                Event::Ended { why } => return handler(&mut Responder { peer }, Incoming::Ended { why }),
+                Event::Reply { tag, code, payload, .. } => (tag, outcome(code, payload)),
+                Event::TimedOut { tag, .. } => (tag, Err(CallError::TimedOut)),
+                Event::Lost { tag, .. } => (tag, Err(CallError::Lost)),
+                Event::Pong { tag, .. } => (tag, Ok(Bytes::new())),
+            };
+            has_ended = true;
+            if let Some(place) = places.get_mut(usize::from(tag))
+                && let Place::Waits(waker) = core::mem::replace(place, Place::Done(outcome))
+            {
+                waker.wake();
+            }
+        });
+        if has_ended || now >= self.patience || self.node.unsent().is_empty() {
+            self.wake_waiting();
+        }
+    }
+
+    /// When `turn` wants to be called at the latest
+    pub(crate) fn deadline(&self) -> Instant {
+        self.node.poll_timeout().unwrap_or(Instant::FAR).min(self.patience)
+    }
+
+    pub(crate) fn watch(&mut self, cx: &Context<'_>) {
+        match &mut self.driver {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    fn wake_driver(&self) {
+        if let Some(waker) = &self.driver {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn wake_waiting(&mut self) {
+        self.patience = Instant::FAR;
+        self.waiting.wake();
+    }
+}
+
+fn outcome<const REPLY: usize>(code: &[u8], payload: &[u8]) -> Result<Bytes<REPLY>, CallError<REPLY>> {
+    let (code, payload) = match Bytes::from_slice(payload) {
+        Ok(reply) => (code, reply),
+        Err(_) => (codes::TOO_LARGE.as_bytes(), Bytes::new()),
+    };
+    if code.is_empty() {
+        return Ok(payload);
+    }
+    let code = Bytes::from_slice(code.get(..CODE).unwrap_or(code)).unwrap_or_default();
+    Err(CallError::Remote { code, details: payload })
+}
+
+/// A call that is given up with its future
+struct Pending<'a, 'm, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: Flavour> {
+    shared: &'a Shared<'m, M, L, C, CALLS, REPLY, D>,
+    place: u8,
+    call: CallId,
+    is_over: bool,
+}
+
+impl<M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: Flavour> Drop
+    for Pending<'_, '_, M, L, C, CALLS, REPLY, D>
+{
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let now = self.shared.clock.now();
+        self.shared.lock(|state| {
+            let _ = state.node.peer(now).cancel(self.call);
+            state.set(self.place, Place::Free);
+            state.wake_waiting();
+            state.wake_driver();
+        });
+    }
+}
