@@ -1,5 +1,6 @@
 //! `flyrpc decode`
 
+mod frames;
 mod json;
 
 use std::fs::File;
@@ -13,7 +14,6 @@ use flyrpc_core::fly::{Flag, Head, decode_head};
 use flyrpc_core::{Limits, RecvBuf};
 use indicatif::ProgressBar;
 
-use crate::address::FramingOption;
 use crate::input::{progress, unhex};
 use crate::report::{BAD, Failure, bytes, count, grouped, hex, preview, written};
 
@@ -26,9 +26,10 @@ pub(crate) struct Options {
     /// What was captured
     #[arg(long, value_enum, default_value_t = DialectOption::Fly)]
     dialect: DialectOption,
-    /// JSON-RPC: how messages follow each other; lines by default
+    /// How packets or messages follow each other: plain or cobs, or for JSON-RPC lines or content-length; the first of
+    /// them by default
     #[arg(long, value_enum)]
-    framing: Option<FramingOption>,
+    framing: Option<Framing>,
     /// JSON-RPC: show parameters, results and errors' data
     #[arg(long)]
     payload: bool,
@@ -64,21 +65,46 @@ enum DialectOption {
     Jsonrpc,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Framing {
+    /// FlyRPC: packets one behind the other
+    Plain,
+    /// FlyRPC: the frames of serial lines
+    Cobs,
+    /// JSON-RPC: one behind the other, or each on a line
+    Lines,
+    /// JSON-RPC: each behind a header with its length
+    ContentLength,
+}
+
 /// For `--help`
 const EXAMPLES: &str = "\
 Examples:
   flyrpc decode captured.bin
   flyrpc decode 4000016563686f000568656c6c6f
+  flyrpc decode --framing cobs serial-line.bin
   flyrpc decode --dialect jsonrpc --payload '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"echo\",\"params\":[7]}'
   flyrpc decode --dialect jsonrpc --framing content-length language-server.log";
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let is_json = options.dialect == DialectOption::Jsonrpc;
-    for (name, is_given) in [("--framing", options.framing.is_some()), ("--payload", options.payload)] {
-        if is_given && !is_json {
-            return Err(Failure::usage(format!("{name} is for JSON-RPC: it goes with --dialect jsonrpc")));
-        }
+    if options.payload && !is_json {
+        return Err(Failure::usage("--payload is for JSON-RPC: it goes with --dialect jsonrpc"));
     }
+    let framing = options.framing.unwrap_or(if is_json { Framing::Lines } else { Framing::Plain });
+    let json_framing = match (framing, is_json) {
+        (Framing::Lines, true) => Some(flyrpc_core::jsonrpc::Framing::Lines),
+        (Framing::ContentLength, true) => Some(flyrpc_core::jsonrpc::Framing::ContentLength),
+        (Framing::Plain | Framing::Cobs, false) => None,
+        (Framing::Lines | Framing::ContentLength, false) => {
+            return Err(Failure::usage("this --framing is for JSON-RPC: it goes with --dialect jsonrpc"));
+        }
+        (Framing::Plain | Framing::Cobs, true) => {
+            return Err(Failure::usage(
+                "this --framing is for FlyRPC: JSON-RPC has lines and content-length",
+            ));
+        }
+    };
     let (source, bar) = open(options)?;
     let limits = Limits::new().max_payload(options.max_payload).max_method(options.max_code);
     let stdout = std::io::stdout();
@@ -87,8 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         Box::new(BufWriter::with_capacity(CHUNK, stdout))
     };
-    if is_json {
-        let framing = options.framing.unwrap_or(FramingOption::Lines).into();
+    if let Some(framing) = json_framing {
         let mut decoder = json::Decoder::new(source, out, &bar);
         (decoder.json, decoder.with_payload) = (options.json, options.payload);
         let bad = decoder.run(framing, &limits);
@@ -110,14 +135,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let [offset, kind, seq, code, len] = ["offset", "kind", "seq", "code", "bytes"];
         written(writeln!(decoder.out, "{offset:>10}  {kind:<8} {seq:>5}  {code:<24} {len:>10}  payload"));
     }
-    let result = decoder.run();
+    let result = if framing == Framing::Cobs { decoder.run_frames() } else { decoder.run() };
     written(decoder.out.flush());
     decoder.bar.finish_and_clear();
     if !options.json {
         eprintln!("{}", decoder.seen.summary(decoder.offset));
     }
     result?;
-    Ok(if decoder.seen.bad > 0 { ExitCode::from(BAD) } else { ExitCode::SUCCESS })
+    Ok(if decoder.seen.bad + decoder.seen.damaged > 0 { ExitCode::from(BAD) } else { ExitCode::SUCCESS })
 }
 
 /// How much is read at a time, in bytes
@@ -184,11 +209,14 @@ struct Seen {
     errors: u64,
     messages: u64,
     bad: u64,
+    /// Of serial lines: frames without a packet, and what was no frame
+    announcements: u64,
+    damaged: u64,
 }
 
 impl Seen {
     fn summary(&self, offset: u64) -> String {
-        let Self { requests, responses, errors, messages, bad } = self;
+        let Self { requests, responses, errors, messages, bad, announcements, damaged } = self;
         let all = requests + responses + errors + messages;
         let mut text = format!(
             "{} in {}: {}, {}, {}, {}",
@@ -201,6 +229,9 @@ impl Seen {
         );
         if *bad > 0 {
             text += &format!("; {bad} do not inflate");
+        }
+        if announcements + damaged > 0 {
+            text += &format!("; {}, {damaged} damaged", count(*announcements, "announcement"));
         }
         text
     }

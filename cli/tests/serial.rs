@@ -30,17 +30,22 @@ fn error(output: &Output) -> String {
 struct Server {
     child: Child,
     address: String,
-    _log: BufReader<ChildStdout>,
+    log: BufReader<ChildStdout>,
 }
 
 impl Server {
     fn start(address: &str) -> Self {
-        let mut child = flyrpc(&["serve", address]).spawn().unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let mut child = flyrpc(&["serve", address]).stderr(Stdio::inherit()).spawn().unwrap();
+        let log = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, address: String::new(), log };
+        // A port is a connection as soon as it is open, which may be said first.
         let mut line = String::new();
-        log.read_line(&mut line).unwrap();
-        let address = line.strip_prefix("listening on ").unwrap().split("; ").next().unwrap().to_owned();
-        Self { child, address, _log: log }
+        while !line.starts_with("listening on ") {
+            line.clear();
+            assert!(server.log.read_line(&mut line).unwrap() > 0, "{address}: it has ended");
+        }
+        server.address = line["listening on ".len()..].split("; ").next().unwrap().to_owned();
+        server
     }
 }
 
@@ -97,6 +102,38 @@ fn bad_addresses_name_what_is_wrong() {
     );
     let output = run(&["serve", "serial:/dev/tty-that-is-not-there"]);
     assert!(error(&output).contains("there is no such port"), "{}", error(&output));
+}
+
+#[test]
+fn decode_shows_frames_and_their_sessions() {
+    let line = "000108014d2eb98789ac00 00034d2e0301400501 6c65640802 6f6ece88e77a00 05ff 0000034d2e03";
+    let output = run(&["decode", "--framing", "cobs", line]);
+    assert_eq!(output.status.code(), Some(1), "there is damage");
+    let (text, summary) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let rows: Vec<_> = text.lines().skip(1).collect();
+    assert_eq!(rows.len(), 4, "{text}");
+    for (row, parts) in rows.iter().zip([
+        ["1  announce", "from 0001 to 4d2e"],
+        ["request", "from 4d2e to 0001"],
+        ["damaged", "05ff"],
+        ["damaged", "no end"],
+    ]) {
+        assert!(parts.iter().all(|part| row.contains(part)), "{row}");
+    }
+    assert!(rows[1].contains(" led ") && rows[1].contains("on"), "{text}");
+    assert!(summary.contains("1 announcement, 2 damaged"), "{summary}");
+    let json = run(&["decode", "--framing", "cobs", "--json", line]);
+    assert!(String::from_utf8_lossy(&json.stdout).lines().all(|line| line.starts_with('{')), "objects alone");
+    for (options, why) in
+        [(["--framing", "lines"], "--dialect jsonrpc"), (["--dialect", "jsonrpc"], "FlyRPC")]
+    {
+        let mut args = vec!["decode", "00"];
+        args.extend(options);
+        if options[0] == "--dialect" {
+            args.extend(["--framing", "cobs"]);
+        }
+        assert!(error(&run(&args)).contains(why), "{}", error(&run(&args)));
+    }
 }
 
 #[cfg(unix)]

@@ -85,20 +85,29 @@ fn encode(frame: &mut [u8], plain: usize) -> Option<usize> {
     Some(end + 2)
 }
 
-/// What a frame says, and where its packet is now
-pub(super) struct Opened {
-    pub(super) from: NonZeroU16,
-    pub(super) to: u16,
-    pub(super) start: usize,
-    pub(super) end: usize,
+/// What a frame says, and where its packet is
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The sender's session
+    pub from: NonZeroU16,
+    /// The session that the sender has last heard from the other end; 0 if none
+    pub to: u16,
+    /// First byte of the packet
+    pub start: usize,
+    /// Behind its last byte; `start` if there is no packet
+    pub end: usize,
 }
 
-/// Decodes what stood between two delimiters, in place; `None` if it is damaged
-pub(super) fn open(code: &mut [u8]) -> Option<Opened> {
+/// Decodes what stands between two delimiters, in place; `None` if it is damaged
+///
+/// For those who look at a line, and are none of its ends: [`Line::receive`](super::Line::receive) does this and more.
+#[must_use]
+pub fn open(code: &mut [u8]) -> Option<Frame> {
     let len = decode(code)?;
     let (covered, check) = code.get(..len)?.split_last_chunk::<CHECK>()?;
     let [a, b, c, d] = *covered.first_chunk::<HEADER>()?;
-    (CRC.checksum(covered) == u32::from_be_bytes(*check)).then_some(Opened {
+    (CRC.checksum(covered) == u32::from_be_bytes(*check)).then_some(Frame {
         from: NonZeroU16::new(u16::from_be_bytes([a, b]))?,
         to: u16::from_be_bytes([c, d]),
         start: HEADER,

@@ -66,4 +66,5 @@ mod line;
 #[cfg(test)]
 mod tests;
 
+pub use frame::{Frame, open};
 pub use line::{Found, Line, LineStats, What};
