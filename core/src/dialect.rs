@@ -351,6 +351,7 @@ impl fmt::Debug for Body<'_> {
 }
 
 /// Why the connection answers a request itself instead of handing it out
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reject {
@@ -363,6 +364,7 @@ pub enum Reject {
 }
 
 /// What ended a decoder, and where
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fault {
     /// What is wrong

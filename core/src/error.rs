@@ -7,6 +7,7 @@ use crate::NoRoom;
 /// Why bytes are not a packet
 ///
 /// One byte in size, because it travels through every decoder.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WireError {
@@ -39,6 +40,7 @@ impl fmt::Display for WireError {
 impl core::error::Error for WireError {}
 
 /// The peer broke the protocol: fatal for the connection, and returned again by every later input
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProtocolError {
     /// What is wrong
@@ -66,6 +68,7 @@ impl core::error::Error for ProtocolError {}
 /// A command was refused; the connection is as it was before
 ///
 /// `back` is what the caller handed over: the tag of a call, the token of a reply.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refused<B> {
     /// Why
@@ -92,6 +95,7 @@ impl<B> fmt::Display for Refused<B> {
 impl<B: fmt::Debug> core::error::Error for Refused<B> {}
 
 /// Why a command was refused
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {

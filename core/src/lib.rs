@@ -22,6 +22,8 @@
 //! * `serial`: frames for serial lines, found again after noise (`serial`). Needs no heap. `serial-fast` takes 16 KiB of tables to check
 //!   them in a third of the time.
 //!
+//! * `defmt`: errors, events and counters can be logged by `defmt`, without payloads.
+//!
 //! `default = []`. A feature adds to the API and changes nothing else.
 
 #![no_std]

@@ -19,6 +19,7 @@ pub trait Sink {
 }
 
 /// A sink has too little room; nothing was written
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NoRoom {
     /// Bytes that the packet takes

@@ -82,3 +82,10 @@ impl fmt::Debug for Instant {
         if *self == Self::FAR { f.write_str("never") } else { write!(f, "{}us", self.0) }
     }
 }
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        if *self == Self::FAR { defmt::write!(f, "never") } else { defmt::write!(f, "{=u64}us", self.0) }
+    }
+}

@@ -1,9 +1,12 @@
 //! What a node tells its owner
 
+use core::fmt;
+
 use flyrpc_core::CallId;
 
 /// Something for the application; codes and payloads borrow the node's receive buffer
-#[derive(Debug)]
+///
+/// In logs it says how long payloads are, never what is in them.
 #[non_exhaustive]
 pub enum Event<'a, T> {
     /// The other end calls and waits for an answer: [`Peer::reply`](crate::Peer::reply), now or later
@@ -68,7 +71,66 @@ pub enum Event<'a, T> {
     },
 }
 
+impl<T: fmt::Debug> fmt::Debug for Event<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { code, payload, token } => {
+                said(f, "Request", code, payload).field("token", token).finish()
+            }
+            Self::Message { code, payload } => said(f, "Message", code, payload).finish(),
+            Self::Reply { call, tag, code, payload } => {
+                said(f, "Reply", code, payload).field("call", call).field("tag", tag).finish()
+            }
+            Self::Pong { call, tag } => over(f, "Pong", call, tag),
+            Self::TimedOut { call, tag } => over(f, "TimedOut", call, tag),
+            Self::Lost { call, tag } => over(f, "Lost", call, tag),
+            Self::Cancelled { sequence } => f.debug_struct("Cancelled").field("sequence", sequence).finish(),
+            Self::Ended { why } => f.debug_struct("Ended").field("why", why).finish(),
+        }
+    }
+}
+
+/// A packet, with the length of its payload
+pub(crate) fn said<'a, 'f>(
+    f: &'a mut fmt::Formatter<'f>,
+    what: &str,
+    code: &[u8],
+    payload: &[u8],
+) -> fmt::DebugStruct<'a, 'f> {
+    let mut shown = f.debug_struct(what);
+    let code = core::str::from_utf8(code).unwrap_or("(not UTF-8)");
+    shown.field("code", &code).field("payload", &format_args!("{} bytes", payload.len()));
+    shown
+}
+
+fn over<T: fmt::Debug>(f: &mut fmt::Formatter<'_>, what: &str, call: &CallId, tag: &T) -> fmt::Result {
+    f.debug_struct(what).field("call", call).field("tag", tag).finish()
+}
+
+#[cfg(feature = "defmt")]
+impl<T: defmt::Format> defmt::Format for Event<'_, T> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Request { code, payload, token } => {
+                defmt::write!(f, "request {=[u8]:a}, {=usize} bytes, {}", code, payload.len(), token);
+            }
+            Self::Message { code, payload } => {
+                defmt::write!(f, "message {=[u8]:a}, {=usize} bytes", code, payload.len());
+            }
+            Self::Reply { call, tag, code, payload } => {
+                defmt::write!(f, "{}, {}: reply {=[u8]:a}, {=usize} bytes", call, tag, code, payload.len());
+            }
+            Self::Pong { call, tag } => defmt::write!(f, "{}, {}: pong", call, tag),
+            Self::TimedOut { call, tag } => defmt::write!(f, "{}, {}: timed out", call, tag),
+            Self::Lost { call, tag } => defmt::write!(f, "{}, {}: lost", call, tag),
+            Self::Cancelled { sequence } => defmt::write!(f, "request {=u16} is cancelled", sequence),
+            Self::Ended { why } => defmt::write!(f, "ended: {}", why),
+        }
+    }
+}
+
 /// What ended a life of the line
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ended {
@@ -82,6 +144,7 @@ pub enum Ended {
 ///
 /// It may be kept for as long as the answer takes. One that is dropped counts as owed for as long as the line lives, so
 /// that in the end requests are refused as `BUSY`.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Debug)]
 #[must_use = "the other end waits for an answer: use `Peer::reply` or `Peer::abandon`"]
 pub struct Token {

@@ -16,6 +16,7 @@ use crate::{Clock, Flavour, Link};
 const CHUNK: usize = 32;
 
 /// What ended [`Shared::run`]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunError<R, W> {

@@ -1,6 +1,7 @@
 //! One end of a line, shared between async tasks
 
 use core::cell::RefCell;
+use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
@@ -9,6 +10,7 @@ use embassy_sync::blocking_mutex::{Mutex, raw::RawMutex};
 use flyrpc_core::fly::{Base, Zip, codes};
 use flyrpc_core::{CallId, Instant, Refusal, Reply};
 
+use crate::event::said;
 use crate::{Calls, Clock, Event, Flavour, Link, Node, Peer, Token};
 
 /// Bytes of a reply, or of an error's details; `N` at the most
@@ -19,6 +21,35 @@ const CODE: usize = 32;
 
 /// Tasks that may wait for room at a time without waking each other in vain
 const WAITING: usize = 4;
+
+impl fmt::Debug for Incoming<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request { code, payload, token } => {
+                said(f, "Request", code, payload).field("token", token).finish()
+            }
+            Self::Message { code, payload } => said(f, "Message", code, payload).finish(),
+            Self::Cancelled { sequence } => f.debug_struct("Cancelled").field("sequence", sequence).finish(),
+            Self::Ended { why } => f.debug_struct("Ended").field("why", why).finish(),
+        }
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Incoming<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Request { code, payload, token } => {
+                defmt::write!(f, "request {=[u8]:a}, {=usize} bytes, {}", code, payload.len(), token);
+            }
+            Self::Message { code, payload } => {
+                defmt::write!(f, "message {=[u8]:a}, {=usize} bytes", code, payload.len());
+            }
+            Self::Cancelled { sequence } => defmt::write!(f, "request {=u16} is cancelled", sequence),
+            Self::Ended { why } => defmt::write!(f, "ended: {}", why),
+        }
+    }
+}
 
 /// One end of a line, for async tasks: one of them [`run`](Self::run)s it, all of them call
 ///
@@ -98,7 +129,9 @@ enum Place<const REPLY: usize> {
 }
 
 /// Why a call has no result
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// In logs it says how long details are, never what is in them.
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CallError<const REPLY: usize> {
     /// The other end has answered with an error
@@ -116,8 +149,47 @@ pub enum CallError<const REPLY: usize> {
     Refused(Refusal),
 }
 
+impl<const REPLY: usize> fmt::Debug for CallError<REPLY> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote { code, details } => said(f, "Remote", code, details).finish(),
+            Self::TimedOut => f.write_str("TimedOut"),
+            Self::Lost => f.write_str("Lost"),
+            Self::Refused(why) => f.debug_tuple("Refused").field(why).finish(),
+        }
+    }
+}
+
+impl<const REPLY: usize> fmt::Display for CallError<REPLY> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Remote { code, .. } => {
+                write!(f, "the other end answered {}", core::str::from_utf8(code).unwrap_or("with an error"))
+            }
+            Self::TimedOut => f.write_str("no answer came in time"),
+            Self::Lost => f.write_str("the line was lost before the answer came"),
+            Self::Refused(why) => write!(f, "it can't be sent: {why}"),
+        }
+    }
+}
+
+impl<const REPLY: usize> core::error::Error for CallError<REPLY> {}
+
+#[cfg(feature = "defmt")]
+impl<const REPLY: usize> defmt::Format for CallError<REPLY> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Remote { code, details } => {
+                defmt::write!(f, "error {=[u8]:a}, {=usize} bytes", code, details.len());
+            }
+            Self::TimedOut => defmt::write!(f, "timed out"),
+            Self::Lost => defmt::write!(f, "lost"),
+            Self::Refused(why) => defmt::write!(f, "refused: {}", why),
+        }
+    }
+}
+
 /// What a handler is told; see [`Event`] for more of each
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Incoming<'a> {
     /// The other end calls and waits for an answer, now or later

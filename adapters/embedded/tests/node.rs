@@ -332,3 +332,9 @@ fn compressed_requests_are_refused_and_hello_says_so() {
     let hello = String::from_utf8_lossy(node.unsent()).into_owned();
     assert!(hello.contains("zip=0\ncancel=1\nmax-payload=88"), "{hello}");
 }
+
+#[test]
+fn logs_say_how_long_payloads_are_and_not_what_is_in_them_p22() {
+    let event: Event<'_, u32> = Event::Message { code: b"door", payload: b"secret" };
+    assert_eq!(format!("{event:?}"), r#"Message { code: "door", payload: 6 bytes }"#);
+}

@@ -139,6 +139,7 @@ impl<D: Dialect, T: fmt::Debug> fmt::Debug for Incoming<'_, D, T> {
 }
 
 /// Why an answer could not be taken
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BadReply {
@@ -164,6 +165,7 @@ impl fmt::Display for BadReply {
 impl core::error::Error for BadReply {}
 
 /// Something that happened without input
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event<T> {
@@ -191,6 +193,7 @@ pub enum Event<T> {
 }
 
 /// How far a connection's life has come
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// Calls and replies go both ways
@@ -202,6 +205,7 @@ pub enum State {
 }
 
 /// What ended a connection
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -222,6 +226,7 @@ pub enum CloseReason {
 }
 
 /// How a transport failed: the argument of [`handle_loss`](crate::Connection::handle_loss)
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Loss {
@@ -265,6 +270,7 @@ impl core::error::Error for CloseReason {}
 /// Names one call of one connection
 ///
 /// Ids do not come again for four billion calls, so a stale one names nothing.
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CallId(pub(super) u32);
 
@@ -308,6 +314,7 @@ impl<D: Dialect> fmt::Debug for ReplyToken<D> {
 }
 
 /// What [`Connection::poll_transmit`](crate::Connection::poll_transmit) wrote
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Transmit {
@@ -316,6 +323,7 @@ pub struct Transmit {
 }
 
 /// Counters of one connection, from its start; they wrap
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Stats {

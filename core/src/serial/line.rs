@@ -22,6 +22,7 @@ pub struct Line {
 }
 
 /// What an end has counted since it was made; each wraps around
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LineStats {

@@ -86,7 +86,7 @@ impl Board {
         let mut app = App::new(NoHardware);
         while !self.over.load(Ordering::SeqCst) && !self.reset.swap(false, Ordering::SeqCst) {
             let moved = node.poll_io(uart, self.clock.now(), |host, event| app.handle(host, event))?;
-            app.tick(node.peer());
+            app.tick(node.peer(self.clock.now()));
             if !moved && node.unsent().is_empty() {
                 let due = node.poll_timeout().into_iter().chain(app.due()).min();
                 let left = due.map_or(NAP, |due| due - self.clock.now());

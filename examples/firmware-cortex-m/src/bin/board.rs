@@ -55,7 +55,7 @@ impl<L: Link> Device<L> {
     fn turn(&mut self, clock: &mut Clock) -> bool {
         let Self { uart, node, app } = self;
         let moved = node.poll_io(uart, clock.now(), |host, event| app.handle(host, event));
-        app.tick(node.peer());
+        app.tick(node.peer(clock.now()));
         // This port has no errors.
         moved != Ok(false) || !node.unsent().is_empty()
     }
