@@ -4,6 +4,7 @@
 #   ./size.sh            the table
 #   ./size.sh --check    fails where a limit is passed, or where a panic or a heap is linked
 #   ./size.sh --quick    without the column "core rebuilt"
+#   ./size.sh --readme   writes the table into the README of the repository, too
 #   ./size.sh --functions size-server    the largest functions of a program
 #
 # Needs qemu-system-arm, python3, and nm and size of binutils or LLVM.

@@ -94,6 +94,16 @@ def next_but_cancel(line):
             return found
 
 
+def write(path, table):
+    """Puts the table between the two marks"""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    before, rest = text.split("<!-- size -->")
+    _, after = rest.split("<!-- /size -->")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before + "<!-- size -->\n" + "\n".join(table) + "\n<!-- /size -->" + after)
+
+
 def main():
     output, *options = sys.argv[1:]
     here = os.path.join(output, "thumbv7m-none-eabi", "release")
@@ -103,9 +113,14 @@ def main():
         for _, size, kind, name in sorted(elf.symbols(path), key=lambda symbol: -symbol[1])[:60]:
             print(f"{size:6} {kind} {name[:130]}")
         return
-    print("| firmware | buffers | flash | core rebuilt | static RAM | stack peak | RAM in all |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    wrong = []
+    table, wrong = [], []
+
+    def row(*cells):
+        table.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+        print(table[-1], flush=True)
+
+    row("firmware", "buffers", "flash", "core rebuilt", "static RAM", "stack peak", "RAM in all")
+    row("---", "---", *["---:"] * 5)
     for name, what, framed, calls, buffers, most_flash, most_ram in ROWS:
         path = os.path.join(here, name)
         if not os.path.exists(path):
@@ -118,14 +133,16 @@ def main():
             stack = board.stack_peak()
         flash, static = elf.flash(path)[0], elf.statics(path)
         smaller = elf.flash(os.path.join(rebuilt, name))[0] if "--quick" not in options else "-"
-        print(f"| {what} | {buffers} | {flash} | {smaller} | {static} | {stack} | {static + stack} |", flush=True)
+        row(what, buffers, flash, smaller, static, stack, static + stack)
         if most_flash and flash >= most_flash:
             wrong.append(f"{name}: {flash} bytes of flash, to stay below {most_flash}")
         if most_ram and static + stack >= most_ram:
             wrong.append(f"{name}: {static + stack} bytes of RAM, to stay below {most_ram}")
         wrong += [f"{name}: linked {symbol}" for symbol in elf.forbidden(path)]
     for what, flash, smaller, static, stack in OTHERS:
-        print(f"| {what} | 256 | {flash} | {smaller} | {static} | {stack} | {static + stack} |")
+        row(what, "256", flash, smaller, static, stack, static + stack)
+    if "--readme" in options:
+        write(os.path.join(os.path.dirname(__file__), "..", "..", "..", "README.md"), table)
     for line in wrong:
         print(line, file=sys.stderr)
     if "--check" in options and wrong:
