@@ -2,8 +2,8 @@
 # Builds the firmware for the Cortex-M3: ./build.sh [CARGO ARGUMENTS], as ./build.sh --bin board
 #
 # Takes rustup's target where it is installed, else a compiler for it that CROSS_TOOLCHAIN names (a script that is given
-# `build TARGET ARGUMENTS`; by default the one beside the repository, if there is one). CORE=rebuild builds Rust's own library with
-# the same settings: smaller, but that takes an unstable feature of cargo's.
+# `build TARGET ARGUMENTS`; by default the one beside the repository, if there is one). CORE=rebuild builds Rust's own
+# library with the same settings: smaller, but that takes an unstable feature of cargo's.
 set -euo pipefail
 cd "$(dirname "$0")"
 

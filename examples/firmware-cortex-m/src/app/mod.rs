@@ -9,15 +9,15 @@
 //! | `press` | | how often the button was pressed; the host is told `button` with that number first |
 //! | `button` | `on` or `off` | the same; while on, the button is pressed once a second |
 //! | `slow` | milliseconds | the same, that much later |
-//! | `ask` | milliseconds, a code, a payload, with a space between | what the host answers to that code within that time |
+//! | `ask` | milliseconds, a code, a payload, with a space between | what the host answers within that time |
 //! | `burst` | a number up to 4 | a digit for each of so many calls of the host's `echo` at once: `1` if it was right |
 //! | `pulse` | | `alive`, when the host has answered a ping |
 //! | `heard` | | how many messages came, a space, and the latest `note` |
 //! | `cancelled` | | how many requests the host has cancelled |
 //! | `reset` | | none: the device starts anew |
 //!
-//! Payloads are text. An unknown request is answered `NOT_FOUND`, an unreadable payload `BAD_PAYLOAD`, and what the host does not
-//! answer in time `TIMEOUT`. Messages: `note` is kept, others are only counted.
+//! Payloads are text. An unknown request is answered `NOT_FOUND`, an unreadable payload `BAD_PAYLOAD`, and what the
+//! host does not answer in time `TIMEOUT`. Messages: `note` is kept, others are only counted.
 
 mod text;
 
@@ -325,7 +325,7 @@ fn refuse<L: Link>(host: &mut Host<'_, L>, tag: Tag) {
 }
 
 fn answer<L: Link>(host: &mut Host<'_, L>, token: Token, reply: Reply<'_, flyrpc_core::fly::Zip>) {
-    // An answer that is too long has been replaced by an error, and one to an earlier life of the line waits for nobody.
+    // One that is too long has been replaced by an error; one to an earlier life of the line is for nobody.
     let _ = host.reply(token, reply);
 }
 

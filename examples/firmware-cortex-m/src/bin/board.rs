@@ -1,6 +1,7 @@
 //! The device: the application on two lines at once
 //!
-//! The first serial port speaks frames, which find their way again after noise; the second FlyRPC's own framing; the third is a log.
+//! The first serial port speaks frames, which find their way again after noise; the second FlyRPC's own framing; the
+//! third is a log.
 
 #![no_std]
 #![no_main]

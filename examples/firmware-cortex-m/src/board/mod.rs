@@ -14,7 +14,7 @@ use registers::Register;
 
 /// A number for this life of the program that differs from that of the one before
 ///
-/// Its upper byte counts resets, in memory that outlives them; the lower byte makes cold starts differ, most of the time.
+/// Its upper byte counts resets, in memory that outlives them; the lower byte makes most cold starts differ.
 pub fn session(clock: &mut Clock) -> NonZeroU16 {
     let starts = Register::STARTS.read() % 255 + 1;
     Register::STARTS.write(starts);

@@ -1,7 +1,8 @@
-//! A full peer: answers as the server does, calls the other end up to four times at once, pings it, tells and is told, gives up in time
+//! A full peer: answers as the server does, calls the other end up to four times at once, pings it, tells and is told,
+//! gives up in time
 //!
-//! On a message `go` it starts four calls of `host` with different payloads and a ping, 500 ms each; when all five are over it tells
-//! `done` with a digit for each: `1` answered as it should be, `0` answered otherwise, `T` timed out, `L` lost.
+//! On a message `go` it starts four calls of `host` with different payloads and a ping, 500 ms each; when all five are
+//! over it tells `done` with a digit for each: `1` answered as it should be, `0` answered otherwise, `T` timed out, `L` lost.
 
 use core::time::Duration;
 
