@@ -5,9 +5,10 @@
 #   ./size.sh --check    fails where a limit is passed, or where a panic or a heap is linked
 #   ./size.sh --quick    without the column "core rebuilt"
 #   ./size.sh --readme   writes the table into the README of the repository, too
-#   ./size.sh --functions size-server    the largest functions of a program
+#   ./size.sh --quick --functions size-server    the largest functions of a program
+#   ./size.sh --quick --sources size-server      the same by where they stand in the source, inlined ones too
 #
-# Needs qemu-system-arm, python3, and nm and size of binutils or LLVM.
+# Needs qemu-system-arm, python3, and nm and size of binutils or LLVM; --sources LLVM's objdump and symbolizer.
 set -euo pipefail
 cd "$(dirname "$0")"
 

@@ -5,6 +5,7 @@ import struct
 import sys
 
 import elf
+import sources
 from board import Board
 from line import MESSAGE, REQUEST, RESPONSE
 
@@ -112,6 +113,10 @@ def main():
         path = os.path.join(here, options[options.index("--functions") + 1])
         for _, size, kind, name in sorted(elf.symbols(path), key=lambda symbol: -symbol[1])[:60]:
             print(f"{size:6} {kind} {name[:130]}")
+        return
+    if "--sources" in options:
+        for size, file, name in sources.by_function(os.path.join(here, options[options.index("--sources") + 1]))[:60]:
+            print(f"{size:6} {file:40} {name}")
         return
     table, wrong = [], []
 

@@ -1,8 +1,8 @@
 //! The board of `examples/firmware-cortex-m`, proved: the part of the conformance suite that needs no heap
 //!
 //! Each case runs against the application in a thread of this program and on an emulated Cortex-M3 (QEMU, over its
-//! UART), over FlyRPC's own framing and over frames with COBS and CRC. The host is `flyrpc-tokio`. Between them is a wire
-//! that can split, hold and disturb what it carries.
+//! UART), over FlyRPC's own framing and over frames with COBS and CRC. The host is `flyrpc-tokio`. Between them is a
+//! wire that can split, hold and disturb what it carries.
 //!
 //! Without `qemu-system-arm`, or without the firmware, half of it is skipped aloud; where `CI` is set it fails.
 

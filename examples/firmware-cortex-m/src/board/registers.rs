@@ -1,7 +1,8 @@
 //! The one place with `unsafe`: registers of this board, and the word of its memory that outlives a reset
 //!
 //! A register has a fixed address and is no memory of the program's, so reading and writing it can't break anything
-//! Rust relies on. Only addresses from the tables below can be made, and none of those registers starts a transfer into memory.
+//! Rust relies on. Only addresses from the tables below can be made, and none of those registers starts a transfer into
+//! memory.
 #![expect(unsafe_code, reason = "registers are reached through pointers; here and nowhere else")]
 
 /// A word at a fixed address

@@ -2,7 +2,8 @@
 //! gives up in time
 //!
 //! On a message `go` it starts four calls of `host` with different payloads and a ping, 500 ms each; when all five are
-//! over it tells `done` with a digit for each: `1` answered as it should be, `0` answered otherwise, `T` timed out, `L` lost.
+//! over it tells `done` with a digit for each: `1` answered as it should be, `0` answered otherwise, `T` timed out, `L`
+//! lost.
 
 use core::time::Duration;
 
