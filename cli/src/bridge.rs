@@ -1,8 +1,8 @@
 //! `flyrpc bridge`
 //!
-//! A server whose only handler passes everything on to one peer, the target, and a client of the target whose only handler
-//! passes everything on to the server's clients. [`payload`] has what becomes of payloads, [`forward`] of requests, messages
-//! and errors, [`target`] of the connection to the target.
+//! A server whose only handler passes everything on to one peer, the target, and a client of the target whose only
+//! handler passes everything on to the server's clients. [`payload`] has what becomes of payloads, [`forward`] of
+//! requests, messages and errors, [`target`] of the connection to the target.
 
 mod clients;
 mod forward;
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Give a call up after this many seconds, whichever way it goes
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
-    /// Calls under way at the target at a time; others wait for their turn, within their time. For one with little memory
+    /// Calls under way at the target at a time, where it has little memory; others wait for their turn, within their time
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_in_flight: Option<u32>,
     /// What FlyRPC's payloads are taken for where the other side speaks JSON-RPC
@@ -60,6 +60,7 @@ Payloads between JSON-RPC and FlyRPC, so that a target needs no JSON:
   [\"text\"] <-> text          [1] <-> 1          {\"on\":true} <-> {\"on\":true}
   no parameters <-> empty     a result of null <-> empty
   bytes that are no text <-> {\"hex\":\"00ff\"}
+An answer that is JSON is taken for it: an echo of \"1\" is 1; see --payload.
 
 Errors of the bridge's own, beside what the target answers:
   NOT_CONNECTED     the target is not there; nothing was sent

@@ -39,7 +39,7 @@ class JsonRpc {
     return this.#send({ method, params });
   }
 
-  /** What to do with calls and notifications of this name: the parameters are its arguments, the result is the answer */
+  /** What calls and notifications of this name do: the parameters are its arguments, what it gives is the answer */
   handle(method, handler) {
     this.#handlers.set(method, handler);
   }

@@ -276,3 +276,35 @@ async fn nobody_there_is_told_when_connecting_over_http_too() {
     let error = Client::new().connect(format!("jsonrpc+http://{free}/")).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
 }
+
+/// Nothing can be written any more where a WebSocket was closed, so no handler works on for the one who has closed it
+#[tokio::test]
+#[cfg(feature = "ws")]
+async fn who_closes_a_websocket_gives_its_requests_up() {
+    struct Waiting(tokio::sync::mpsc::UnboundedSender<&'static str>);
+
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            let _ = self.0.send("given up");
+        }
+    }
+
+    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let wait = move || {
+        let _ = told.send("begun");
+        let waiting = Waiting(told.clone());
+        async move {
+            let _waiting = waiting;
+            core::future::pending::<()>().await;
+        }
+    };
+    let server = Server::new().handle("wait", wait).listen("jsonrpc+ws://127.0.0.1:0").await.unwrap();
+    let client = Client::new().connect(server.address()).await.unwrap();
+    let call = client.start("wait", ()).unwrap();
+    assert_eq!(heard.recv().await, Some("begun"));
+    drop(client);
+    assert!(matches!(call.await, Err(Error::Lost(_))));
+    // Half as long as one who may still read would be given.
+    let soon = core::time::Duration::from_secs(5);
+    assert_eq!(tokio::time::timeout(soon, heard.recv()).await, Ok(Some("given up")));
+}

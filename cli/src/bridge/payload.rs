@@ -1,7 +1,7 @@
 //! What becomes of a payload between FlyRPC, whose payloads are bytes, and JSON-RPC
 //!
-//! Written for a FlyRPC program that has no JSON library, such as a microcontroller: what it reads and writes is mostly plain
-//! text. Between ends of one protocol payloads stay as they are.
+//! Written for a FlyRPC program that has no JSON library, such as a microcontroller: what it reads and writes is mostly
+//! plain text. Between ends of one protocol payloads stay as they are.
 //!
 //! | JSON-RPC's parameters | FlyRPC's payload |
 //! |---|---|
@@ -19,8 +19,8 @@
 //! | `text` | `"text"` | `["text"]` |
 //! | bytes that are no text | `{"hex":"00ff"}` | `[{"hex":"00ff"}]` |
 //!
-//! A result becomes a payload as a lone element does. So a text that happens to be JSON comes back as what it says: an echo of
-//! `"1"` is `1`. [`Payloads::Text`] takes no payload for JSON, so that all of them are strings, the empty one too.
+//! A result becomes a payload as a lone element does. So a text that happens to be JSON comes back as what it says: an
+//! echo of `"1"` is `1`. [`Payloads::Text`] takes no payload for JSON, so that all of them are strings, the empty one too.
 
 use bytes::Bytes;
 use clap::ValueEnum;

@@ -1,6 +1,7 @@
-//! A page in headless Chromium calls a board through `flyrpc bridge`: `examples/browser`, used by `run.mjs` as a person would
+//! A page in headless Chromium calls a board through `flyrpc bridge`
 //!
-//! `install.sh` here installs what that takes. Where something is missing the tests are skipped, loudly; they fail where `CI` is set.
+//! The page is `examples/browser`, and `run.mjs` uses it as a person would. `install.sh` here installs what that takes.
+//! Where something is missing the tests are skipped, loudly; they fail where `CI` is set.
 
 #[path = "../common/mod.rs"]
 mod common;

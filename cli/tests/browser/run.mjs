@@ -2,9 +2,9 @@
 //
 //   node run.mjs CHROMIUM
 //
-// It and the test tell each other, line by line, what happens: `PAGE origin` here, `BRIDGE url` there, `CUT` and `RESTORE` here
-// for the board's power, `done` there. What it finds is a line `ok NAME` or `FAIL NAME: why` for each check, and at last
-// `done N ok M failed`.
+// It and the test tell each other, line by line, what happens: `PAGE origin` here, `BRIDGE url` there, `CUT` and `RESTORE`
+// here for the board's power, `done` there. What it finds is a line `ok NAME` or `FAIL NAME: why` for each check, and at
+// last `done N ok M failed`.
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
