@@ -39,8 +39,8 @@
 //!
 //! # Addresses
 //!
-//! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`, and what else [`Endpoint`] lists but HTTP POST, which only
-//! the async adapters have. `connect://` and `stdio:` need no feature here.
+//! `127.0.0.1:7000`, `tcp://host:port`, `unix:/path/to/socket`, and what else [`Endpoint`] lists but HTTP POST and serial
+//! lines, which only the async adapters have; a socket that stands for a line without frames is `tcp://` here too. `connect://` and `stdio:` need no feature here.
 //!
 //! # JSON-RPC
 //!

@@ -74,6 +74,10 @@ impl Options {
         let not_here = |why| bad(ErrorKind::InvalidInput, why);
         match (endpoint.protocol.unwrap_or(self.protocol), endpoint.carrier) {
             (Protocol::FlyRpc, Carrier::Stream) => Ok(AnyDialect::Fly(Fly::default())),
+            (Protocol::FlyRpc, Carrier::Frames) => {
+                let why = "frames on serial lines are offered by flyrpc-tokio and flyrpc-smol; here goes framing=plain";
+                bad(ErrorKind::Unsupported, why)
+            }
             (Protocol::FlyRpc, _) => not_here("FlyRPC is not carried by it"),
             (_, Carrier::Stream) => Ok(self.json_in(self.json.get_framing())),
             (_, Carrier::HttpConnect) => Ok(self.json_in(Framing::Lines)),

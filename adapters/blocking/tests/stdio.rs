@@ -163,4 +163,8 @@ fn programs_that_are_none_are_told_of() {
     assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
     let error = Server::new().listen("jsonrpc+stdio:cat").map(drop).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+    for address in ["serial:/dev/ttyACM0", "serial+tcp://127.0.0.1:1", "serial:/dev/ttyACM0?framing=plain"] {
+        let error = Client::new().connect(address).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+    }
 }
