@@ -60,13 +60,13 @@ impl Bridge {
 
     async fn call_target(&self, context: &Context<Peer>, packet: &Packet) -> Outcome {
         // Who waits for a turn waits in vain when the target has gone meanwhile, so it is looked for afterwards.
-        self.target.peer()?;
+        self.target.peer().await?;
         let _turn = self.target.turn().await;
-        self.call(&self.target.peer()?, context.protocol(), packet).await
+        self.call(&self.target.peer().await?, context.protocol(), packet).await
     }
 
     async fn tell_target(&self, context: &Context<Peer>, packet: &Packet) -> Outcome {
-        let target = self.target.peer()?;
+        let target = self.target.peer().await?;
         let payload = self.payloads.request(packet.payload.clone(), context.protocol(), target.protocol());
         target.send(packet.code(), payload).await.map_err(|error| failed(error, "the target"))?;
         Ok(Bytes::new())

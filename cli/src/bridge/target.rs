@@ -1,10 +1,9 @@
 //! The connection to the target, made again whenever it is lost
 
 use core::time::Duration;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flyrpc_tokio::{BadAddress, Client, Endpoint, Peer, RemoteError};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
 use super::forward::NOT_CONNECTED;
@@ -16,11 +15,13 @@ pub(crate) struct Target {
     endpoint: Endpoint,
     /// As it was given
     name: String,
-    state: Mutex<State>,
+    state: watch::Sender<State>,
     turns: Option<Semaphore>,
 }
 
 enum State {
+    /// The first attempt is under way
+    Unknown,
     There(Peer),
     /// Why not
     Away(String),
@@ -42,7 +43,7 @@ impl Target {
         Self {
             endpoint: endpoint.clone(),
             name: name.to_owned(),
-            state: Mutex::new(State::Away("it was not reached yet".to_owned())),
+            state: watch::Sender::new(State::Unknown),
             turns: max_in_flight.map(|most| Semaphore::new(most as usize)),
         }
     }
@@ -61,28 +62,28 @@ impl Target {
             match client().connect_within(&self.endpoint, CONNECT_TIME).await {
                 Ok(connected) => {
                     said.clear();
-                    *self.lock() = State::There(connected.peer());
+                    self.state.send_replace(State::There(connected.peer()));
                     say(&format!("connected to {}", self.name));
                     let since = Instant::now();
                     let why = connected.closed().await.to_string();
-                    if matches!(&*self.lock(), State::Left) {
+                    if self.is_left() {
                         core::future::pending::<()>().await;
                     }
                     if since.elapsed() >= LASTING {
                         pause = FIRST_PAUSE;
                     }
                     say(&format!("{} is gone: {why}; connecting again", self.name));
-                    *self.lock() = State::Away(why);
+                    self.state.send_replace(State::Away(why));
                 }
                 Err(error) => {
-                    if matches!(&*self.lock(), State::Left) {
+                    if self.is_left() {
                         core::future::pending::<()>().await;
                     }
                     let failure = Failure::connect(&self.name, &error);
                     if error.get_ref().is_some_and(|inner| inner.is::<BadAddress>()) {
                         return failure;
                     }
-                    *self.lock() = State::Away(error.to_string());
+                    self.state.send_replace(State::Away(error.to_string()));
                     let text = failure.to_string();
                     if text != said {
                         say(&format!("{text}; trying again"));
@@ -95,15 +96,17 @@ impl Target {
         }
     }
 
-    /// The peer, if it is there
-    pub(crate) fn peer(&self) -> Result<Peer, RemoteError> {
+    /// The peer, if it is there; waits for nothing but the end of the first attempt
+    pub(crate) async fn peer(&self) -> Result<Peer, RemoteError> {
         let away = |why: &str| {
             RemoteError::new(NOT_CONNECTED).details(format!("the target is not connected: {why}"))
         };
-        match &*self.lock() {
-            State::There(peer) => Ok(peer.clone()),
-            State::Away(why) => Err(away(why)),
-            State::Left => Err(away("the bridge ends")),
+        let mut state = self.state.subscribe();
+        let known = state.wait_for(|state| !matches!(state, State::Unknown)).await;
+        match known.as_deref() {
+            Ok(State::There(peer)) => Ok(peer.clone()),
+            Ok(State::Away(why)) => Err(away(why)),
+            Ok(State::Unknown | State::Left) | Err(_) => Err(away("the bridge ends")),
         }
     }
 
@@ -119,13 +122,13 @@ impl Target {
     ///
     /// [`keep`](Self::keep) has to be polled meanwhile, since it holds the connection.
     pub(crate) async fn leave(&self, timeout: Duration) {
-        let left = core::mem::replace(&mut *self.lock(), State::Left);
+        let left = self.state.send_replace(State::Left);
         if let State::There(peer) = left {
             peer.drain(timeout).await;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_left(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Left)
     }
 }

@@ -1,13 +1,14 @@
 //! Calls of clients to the target
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use flyrpc_tokio::{Client, RemoteError, Server};
 
+use crate::common::board::Board;
 use crate::common::bridge::Bridge;
-use crate::common::process::Server as Process;
+use crate::common::process::{Killed, Server as Process};
 use crate::{FLY, TCP, WS, bridge, call, client, error, parts};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,4 +133,25 @@ async fn a_batch_is_answered_as_one() {
     assert_eq!(of(1.into())["result"], "a");
     assert_eq!(of("two".into())["error"]["code"], -32601);
     assert_eq!(of(3.into())["result"], 512);
+}
+
+/// What comes before the first attempt to connect has ended waits for that
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_request_does_not_come_too_early() {
+    let board = Board::start().await;
+    for _ in 0..5 {
+        let mut bridge = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
+        bridge.args(["bridge", "--listen", "jsonrpc+stdio:", "--to", board.address(), "--quiet"]);
+        let requests = r#"{"jsonrpc":"2.0","id":1,"method":"adc","params":[1]}"#;
+        let mut child =
+            Killed(bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts"));
+        let mut stdin = child.0.stdin.take().expect("piped");
+        writeln!(stdin, "{requests}").expect("written");
+        drop(stdin);
+        let mut answer = String::new();
+        let read = child.0.stdout.take().expect("piped").read_to_string(&mut answer);
+        read.expect("the bridge ends with its input");
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        assert_eq!(answer["result"], 1023, "{answer}");
+    }
 }
