@@ -68,8 +68,9 @@ Errors of the bridge's own, beside what the target answers:
   TIMEOUT           it did not answer in time
 
 The target may come and go: it is connected to again, after 0.1 s at first and
-every 5 s at last, and calls fail at once meanwhile. With --cancel, and in FlyRPC after a `$hello`, a request that
-a client takes back is taken back at the target too.";
+every 5 s at last, and calls fail at once meanwhile. With --cancel, and in
+FlyRPC after a `$hello`, a request that a client takes back is taken back at
+the target too.";
 
 const EXAMPLES: &str = "\
 Examples:
