@@ -198,6 +198,20 @@ pub enum Message<'i, D: Dialect> {
     },
 }
 
+impl<D: Dialect> Message<'_, D> {
+    /// Bytes of its body that are still to come
+    #[inline]
+    pub(crate) const fn following(&self) -> u64 {
+        match self {
+            Self::Request { body, .. }
+            | Self::Notification { body, .. }
+            | Self::Reply { body, .. }
+            | Self::Invalid { body, .. } => body.following(),
+            Self::Cancel { .. } | Self::Control(_) => 0,
+        }
+    }
+}
+
 /// A request or notification to send
 ///
 /// ```

@@ -40,6 +40,8 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
                     return Ok(self.blocked());
                 }
                 self.dialect.taken();
+                // The bytes of a streamed body are the next input: for the application, unless `skip` says otherwise.
+                (self.receiving, self.skipping) = (message.following(), false);
                 let what = self.handle_message(message);
                 self.position += consumed as u64;
                 self.partial = false;
@@ -116,12 +118,11 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             Message::Reply { sequence, code, body, meta } => self.handle_reply(sequence, code, body, meta),
             Message::Request { key, method, body, meta } => self.handle_request(key, method, body, meta),
             Message::Notification { method, body, meta } => {
-                if self.refuses(body) {
+                if self.refuses() {
                     self.stats.invalid = self.stats.invalid.wrapping_add(1);
-                    return self.skip(body);
+                    return self.skip();
                 }
                 self.stats.notifications += 1;
-                self.receive(body);
                 What::Incoming(Incoming::Notification { method, body, meta })
             }
             Message::Cancel { key } => What::Incoming(Incoming::Cancel { request: key }),
@@ -130,10 +131,10 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
                 self.queue(answer);
                 What::Handled
             }
-            Message::Invalid { answer, body } => {
+            Message::Invalid { answer, .. } => {
                 self.stats.invalid = self.stats.invalid.wrapping_add(1);
                 self.queue(answer);
-                self.skip(body)
+                self.skip()
             }
         }
     }
@@ -150,19 +151,18 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             Reject::Draining
         } else if self.unanswered >= self.limits.get_max_unanswered() {
             Reject::Busy
-        } else if self.refuses(body) {
+        } else if self.refuses() {
             Reject::TooLarge
         } else {
             self.unanswered += 1;
             self.stats.requests += 1;
-            self.receive(body);
             let token = ReplyToken { key, dialect: PhantomData };
             return What::Incoming(Incoming::Request { method, body, meta, token });
         };
         self.stats.rejected = self.stats.rejected.wrapping_add(1);
         let refusal = self.dialect.reject(key, reject);
         self.queue(refusal);
-        self.skip(body)
+        self.skip()
     }
 
     #[inline]
@@ -175,31 +175,28 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
     ) -> What<'i, D, S::Tag> {
         let index = self.slots.index_of(sequence);
         let Some(slot) = self.slots.slots_mut().get_mut(index) else {
-            return self.handle_stray_reply(sequence, body);
+            return self.handle_stray_reply(sequence);
         };
         if !slot.waits_for(sequence, self.dialect.sequence_mask()) || slot.deadline() <= self.now {
-            return self.handle_stray_reply(sequence, body);
+            return self.handle_stray_reply(sequence);
         }
         let call = CallId(slot.number);
         let owner = core::mem::take(&mut slot.owner);
         self.ended_one();
         self.stats.answered += 1;
         match owner {
-            Owner::Call(tag) if self.refuses(body) => {
+            Owner::Call(tag) if self.refuses() => {
                 let limit = u64::from(self.limits.get_max_payload());
-                let _: What<'_, D, S::Tag> = self.skip(body);
+                let _: What<'_, D, S::Tag> = self.skip();
                 What::Incoming(Incoming::BadReply {
                     call,
                     tag,
                     why: BadReply::TooLarge { len: body.len(), limit },
                 })
             }
-            Owner::Call(tag) => {
-                self.receive(body);
-                What::Incoming(Incoming::Reply { call, tag, code, body, meta })
-            }
+            Owner::Call(tag) => What::Incoming(Incoming::Reply { call, tag, code, body, meta }),
             Owner::Ping(tag) => {
-                let _: What<'_, D, S::Tag> = self.skip(body);
+                let _: What<'_, D, S::Tag> = self.skip();
                 What::Incoming(Incoming::Pong { call, tag, len: body.len() })
             }
             // Checked above: the slot is not free.
@@ -209,7 +206,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
 
     /// A reply that nobody waits for: late, doubled, or never asked for
     #[cold]
-    fn handle_stray_reply<'i>(&mut self, sequence: u32, body: Body<'i>) -> What<'i, D, S::Tag> {
+    fn handle_stray_reply<'i>(&mut self, sequence: u32) -> What<'i, D, S::Tag> {
         // Its time may be up without its owner having been told yet.
         let index = self.slots.index_of(sequence);
         let slot = self.slots.slots().get(index);
@@ -220,7 +217,7 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
             &mut self.stats.unknown_replies
         };
         *count = count.wrapping_add(1);
-        self.skip(body)
+        self.skip()
     }
 
     /// The next bytes of a body on its way in
@@ -259,21 +256,16 @@ impl<D: Dialect, S: Slots> Connection<D, S> {
         self.protocol_error(fault)
     }
 
-    /// Is the body too long to be handed out under these limits?
+    /// Is the body that is to come too long to be handed out under these limits?
     #[inline]
-    fn refuses(&self, body: Body<'_>) -> bool {
-        body.following() > 0 && self.limits.get_oversize() == Oversize::Refuse
+    fn refuses(&self) -> bool {
+        self.receiving > 0 && self.limits.get_oversize() == Oversize::Refuse
     }
 
-    /// The bytes of a streamed body are the next input, for the application
+    /// The bytes of a streamed body are for nobody
     #[inline]
-    fn receive(&mut self, body: Body<'_>) {
-        (self.receiving, self.skipping) = (body.following(), false);
-    }
-
-    /// The bytes of a streamed body are the next input, for nobody
-    fn skip<'i>(&mut self, body: Body<'_>) -> What<'i, D, S::Tag> {
-        (self.receiving, self.skipping) = (body.following(), true);
+    fn skip<'i>(&mut self) -> What<'i, D, S::Tag> {
+        self.skipping = true;
         What::Handled
     }
 

@@ -198,7 +198,11 @@ impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
         let Some((head, payload)) = packet.split_at_mut_checked(head) else { return Ok(()) };
         write_head(head, flag, sequence as u16, codes::PING.as_bytes(), len as u64);
         // Any bytes do; the alphabet is easy to see in a capture, as in ping(8).
-        payload.iter_mut().zip((b'a'..=b'z').cycle()).for_each(|(byte, letter)| *byte = letter);
+        let mut letter = b'a';
+        for byte in payload {
+            *byte = letter;
+            letter = if letter == b'z' { b'a' } else { letter + 1 };
+        }
         Ok(())
     }
 

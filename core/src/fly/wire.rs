@@ -245,9 +245,7 @@ pub fn decode_head(input: &[u8], max_code: usize) -> Result<Result<Head<'_>, usi
     };
     let payload_len = match *field {
         // Smaller than one load for each width, and slower.
-        _ if cfg!(not(feature = "alloc")) => {
-            field.iter().fold(0, |len: u64, byte| len << 8 | u64::from(*byte))
-        }
+        _ if !IS_FAST => field.iter().fold(0, |len: u64, byte| len << 8 | u64::from(*byte)),
         [a] => u64::from(a),
         [a, b] => u64::from(u16::from_be_bytes([a, b])),
         [a, b, c, d] => u64::from(u32::from_be_bytes([a, b, c, d])),
@@ -288,7 +286,7 @@ pub(super) fn write_head(head: &mut [u8], flag: Flag, sequence: u16, code: &[u8]
     copy(name, code);
     let Some((nul, rest)) = rest.split_first_mut() else { return };
     *nul = 0;
-    if cfg!(not(feature = "alloc")) {
+    if !IS_FAST {
         // Smaller than one store for each width, and slower.
         let bytes = payload_len.to_be_bytes();
         copy(rest, bytes.get(bytes.len().saturating_sub(flag.length_width())..).unwrap_or_default());
@@ -318,6 +316,9 @@ const fn method_too_long(max_code: usize) -> Fault {
     Fault { what: WireError::MethodTooLong, at: 3 + max_code as u32 }
 }
 
+/// Where there is no heap, code is chosen for its size
+const IS_FAST: bool = cfg!(feature = "alloc");
+
 const ONES: usize = usize::from_ne_bytes([0x01; size_of::<usize>()]);
 const HIGH: usize = usize::from_ne_bytes([0x80; size_of::<usize>()]);
 
@@ -329,7 +330,7 @@ pub(super) fn find_nul(bytes: &[u8]) -> Found {
     let mut ascii = true;
     let mut at = 0;
     let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk() {
+    while let Some((chunk, behind)) = rest.split_first_chunk().filter(|_| IS_FAST) {
         let word = usize::from_le_bytes(*chunk);
         let zeros = word.wrapping_sub(ONES) & !word & HIGH;
         if zeros != 0 {
@@ -353,6 +354,9 @@ pub(super) fn find_nul(bytes: &[u8]) -> Found {
 /// Is there a 0x00? A machine word at a time, the last ones overlapping
 #[inline]
 pub(super) fn has_nul(bytes: &[u8]) -> bool {
+    if !IS_FAST {
+        return matches!(find_nul(bytes), Found::At(..));
+    }
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk() {
         if zeros(u64::from_le_bytes(*chunk)) != 0 {
