@@ -10,6 +10,9 @@ use flyrpc_core::CallId;
 #[non_exhaustive]
 pub enum Event<'a, T> {
     /// The other end calls and waits for an answer: [`Peer::reply`](crate::Peer::reply), now or later
+    ///
+    /// Pings of up to 8 bytes are answered without this. Longer ones come as requests for `$ping`: answer them with their payload, in
+    /// the same arm as an echo.
     Request {
         /// What is called
         code: &'a [u8],

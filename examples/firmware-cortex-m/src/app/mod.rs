@@ -183,7 +183,7 @@ impl<H: Hardware> App<H> {
                 }
                 None => Reply::error(codes::BAD_PAYLOAD, b"a channel is 0 to 3"),
             },
-            b"echo" => Reply::ok(payload),
+            b"echo" | b"$ping" => Reply::ok(payload),
             b"time" => return pass(host, token, PATIENCE, b"host.time", b""),
             b"press" => {
                 self.press(host);

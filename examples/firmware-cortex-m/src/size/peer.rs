@@ -42,7 +42,7 @@ impl State {
                         }
                         None => Reply::error(codes::BAD_PAYLOAD, b""),
                     },
-                    b"echo" => Reply::ok(payload),
+                    b"echo" | b"$ping" => Reply::ok(payload),
                     _ => Reply::error(codes::NOT_FOUND, b""),
                 };
                 // An answer that is too long has been replaced by an error.

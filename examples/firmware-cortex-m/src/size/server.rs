@@ -13,7 +13,7 @@ pub fn server<L: Link>(code: &[u8], payload: &[u8], answer: Answer<'_, '_, L>) {
             }
             None => Reply::error(codes::BAD_PAYLOAD, b""),
         },
-        b"echo" => Reply::ok(payload),
+        b"echo" | b"$ping" => Reply::ok(payload),
         _ => Reply::error(codes::NOT_FOUND, b""),
     });
 }
