@@ -7,8 +7,9 @@
 #   ./size.sh --readme   writes the table into the README of the repository, too
 #   ./size.sh --quick --functions size-server    the largest functions of a program
 #   ./size.sh --quick --sources size-server      the same by where they stand in the source, inlined ones too
+#   ./size.sh --quick --parts                    where the bytes of all of them go
 #
-# Needs qemu-system-arm, python3, and nm and size of binutils or LLVM; --sources LLVM's objdump and symbolizer.
+# Needs qemu-system-arm, python3, and nm and size of binutils or LLVM; --sources and --parts LLVM's objdump and symbolizer.
 set -euo pipefail
 cd "$(dirname "$0")"
 

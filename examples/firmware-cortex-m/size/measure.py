@@ -118,6 +118,10 @@ def main():
         for size, file, name in sources.by_function(os.path.join(here, options[options.index("--sources") + 1]))[:60]:
             print(f"{size:6} {file:40} {name}")
         return
+    if "--parts" in options:
+        for name in ("size-server", "size-server-framed", "size-peer", "size-peer-framed"):
+            print(name, *(f"{size:6} {part}" for size, part in sources.by_part(os.path.join(here, name))), sep="\n")
+        return
     table, wrong = [], []
 
     def row(*cells):

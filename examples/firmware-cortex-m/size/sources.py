@@ -34,3 +34,27 @@ def by_function(path):
         name = re.sub(r"::h[0-9a-f]{16}$|<[^<>].*", "", frame.get("FunctionName", "?")).split("::")[-1]
         found["/".join(frame.get("FileName", "").split("/")[-2:]), name] += length
     return [(size, file, name) for (file, name), size in found.most_common()]
+
+
+# Beginnings of file names, the first that fits
+PARTS = [
+    ("connection/rest", "quarantine of given-up calls"),
+    ("connection/", "connection: slots, deadlines, replies, life"),
+    ("fly/", "FlyRPC: decode, encode, UTF-8, refusals"),
+    ("serial/", "frames: COBS, CRC-32"),
+    *((f"src/{file}.rs", "frames: COBS, CRC-32") for file in ("dec", "enc")),
+    *((f"src/{file}.rs", "buffers, time, limits of the core") for file in ("recv", "time", "limits", "sink", "dialect")),
+    *((f"src/{file}.rs", "flyrpc-embedded") for file in ("node", "peer", "port", "io", "server", "link", "framed")),
+    *((folder, "the application") for folder in ("size/", "bin/")),
+    *((folder, "serial port and clock") for folder in ("board/", "peripheral/", "register/")),
+    ("vec/", "heapless"),
+]
+
+
+def by_part(path):
+    """(bytes, part), the largest first"""
+    found = collections.Counter()
+    for size, file, _ in by_function(path):
+        rest = "start-up, and what the compiler brings (memclr, bcmp)"
+        found[next((part for start, part in PARTS if file.startswith(start)), rest)] += size
+    return [(size, part) for part, size in found.most_common()]

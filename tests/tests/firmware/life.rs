@@ -64,6 +64,33 @@ pub(crate) async fn a_host_that_restarts_gets_no_old_answer(rig: &mut Rig) {
     }
 }
 
+pub(crate) async fn an_answer_on_the_wire_is_not_for_the_next_host(rig: &mut Rig) {
+    if rig.framing == Framing::Plain {
+        // Nothing on this wire says for whom an answer is.
+        return;
+    }
+    let old = rig.host().await;
+    assert_eq!(old.call("echo", "first").within(PATIENCE).await.unwrap(), "first");
+    rig.wire.up.hold(true);
+    let gone = old.call("slow", "1").within(Duration::from_millis(300)).await;
+    assert_eq!(gone, Err(Error::TimedOut));
+    while !rig.wire.up.is_holding() {
+        tokio::task::yield_now().await;
+    }
+    drop(old);
+    // The second call has the number of the one whose answer is still on the wire.
+    let new = rig.host().await;
+    let (one, two) = (new.call("slow", "300").within(PATIENCE), new.call("slow", "400").within(PATIENCE));
+    let release = async {
+        while new.in_flight() < 2 {
+            tokio::task::yield_now().await;
+        }
+        rig.wire.up.hold(false);
+    };
+    let (one, two, ()) = tokio::join!(one, two, release);
+    assert_eq!((one.unwrap(), two.unwrap()), ("300".into(), "400".into()));
+}
+
 pub(crate) async fn what_is_held_back_comes_later(rig: &mut Rig) {
     let host = rig.host().await;
     rig.wire.up.hold(true);

@@ -65,6 +65,7 @@ cases! {
     noise::garbage_is_got_over,
     life::a_reset_in_the_middle_of_a_call,
     life::a_host_that_restarts_gets_no_old_answer,
+    life::an_answer_on_the_wire_is_not_for_the_next_host,
     life::what_is_held_back_comes_later,
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Way {
     noise: AtomicU32,
     flipped: AtomicU32,
     held: watch::Sender<bool>,
+    /// Bytes have come that are held back
+    waiting: AtomicBool,
 }
 
 impl Way {
@@ -51,6 +53,7 @@ impl Way {
             noise: AtomicU32::new(0),
             flipped: AtomicU32::new(0),
             held: watch::channel(false).0,
+            waiting: AtomicBool::new(false),
         })
     }
 
@@ -74,6 +77,11 @@ impl Way {
         self.held.send_replace(held);
     }
 
+    /// Are there bytes that are held back?
+    pub(crate) fn is_holding(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// Carries bytes on until one end closes
     async fn carry(self: Arc<Self>, mut from: OwnedReadHalf, to: Arc<Far>) {
         let (mut rng, mut held) = (Rng::new(self.seed), self.held.subscribe());
@@ -87,6 +95,8 @@ impl Way {
                 }
             }
             while !rest.is_empty() {
+                let is_held = *held.borrow();
+                self.waiting.store(is_held, Ordering::SeqCst);
                 if held.wait_for(|held| !held).await.is_err() {
                     return;
                 }
