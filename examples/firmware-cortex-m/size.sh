@@ -4,7 +4,7 @@
 #   ./size.sh            the table
 #   ./size.sh --check    fails where a limit is passed, or where a panic or a heap is linked
 #   ./size.sh --quick    without the column "core rebuilt"
-#   ./size.sh --readme   writes the table into the README of the repository, too
+#   ./size.sh --readme   writes the table into the repository's README too, and that of --parts into benches/NOTES.md
 #   ./size.sh --quick --functions size-server    the largest functions of a program
 #   ./size.sh --quick --sources size-server      the same by where they stand in the source, inlined ones too
 #   ./size.sh --quick --parts                    where the bytes of all of them go

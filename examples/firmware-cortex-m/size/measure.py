@@ -95,14 +95,28 @@ def next_but_cancel(line):
             return found
 
 
-def write(path, table):
-    """Puts the table between the two marks"""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
-    before, rest = text.split("<!-- size -->")
-    _, after = rest.split("<!-- /size -->")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(before + "<!-- size -->\n" + "\n".join(table) + "\n<!-- /size -->" + after)
+def write(file, mark, table):
+    """Puts the table between two marks in a file of the repository"""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", file)
+    with open(path, encoding="utf-8") as opened:
+        text = opened.read()
+    before, rest = text.split(f"<!-- {mark} -->")
+    _, after = rest.split(f"<!-- /{mark} -->")
+    with open(path, "w", encoding="utf-8") as opened:
+        opened.write(f"{before}<!-- {mark} -->\n" + "\n".join(table) + f"\n<!-- /{mark} -->{after}")
+
+
+def parts(here):
+    """Where the bytes of code go, as a table"""
+    programs = ("size-server", "size-server-framed", "size-peer", "size-peer-framed")
+    found = {}
+    for program in programs:
+        for size, part in sources.by_part(os.path.join(here, program)):
+            found.setdefault(part, {})[program] = size
+    table = ["| part | server | server, framed | peer | peer, framed |", "|---|---:|---:|---:|---:|"]
+    for part, sizes in sorted(found.items(), key=lambda item: -item[1].get(programs[-1], 0)):
+        table.append(f"| {part} | " + " | ".join(str(sizes.get(program, "")) for program in programs) + " |")
+    return table
 
 
 def main():
@@ -119,8 +133,7 @@ def main():
             print(f"{size:6} {file:40} {name}")
         return
     if "--parts" in options:
-        for name in ("size-server", "size-server-framed", "size-peer", "size-peer-framed"):
-            print(name, *(f"{size:6} {part}" for size, part in sources.by_part(os.path.join(here, name))), sep="\n")
+        print("\n".join(parts(here)))
         return
     table, wrong = [], []
 
@@ -151,7 +164,8 @@ def main():
     for what, flash, smaller, static, stack in OTHERS:
         row(what, "256", flash, smaller, static, stack, static + stack)
     if "--readme" in options:
-        write(os.path.join(os.path.dirname(__file__), "..", "..", "..", "README.md"), table)
+        write("README.md", "size", table)
+        write("benches/NOTES.md", "parts", parts(here))
     for line in wrong:
         print(line, file=sys.stderr)
     if "--check" in options and wrong:
