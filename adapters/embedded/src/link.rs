@@ -29,7 +29,8 @@ impl Plain {
 
     /// The silence within a packet after which the rest of it does not come any more
     ///
-    /// Longer than any pause the sender makes within a packet, and shorter than its call time-outs; default 100 ms.
+    /// Longer than any pause the sender makes within a packet, and shorter than its call time-outs; default 100 ms. Poll more
+    /// often: half a packet is only told from what follows a silence if it was looked at before.
     #[must_use]
     pub const fn gap(mut self, gap: Duration) -> Self {
         self.gap = gap;

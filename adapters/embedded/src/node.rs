@@ -101,12 +101,12 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
         self.peer.now = self.peer.now.max(now);
         self.peer.conn.handle_timeout(now);
         self.check_silence(now);
-        loop {
+        'all: loop {
             self.peer.settle(&mut handler);
             if !self.peer.out.is_sent() {
                 return;
             }
-            let Some(next) = self.inbound.next(&mut self.peer.out.link) else { return };
+            let Some(next) = self.inbound.next(&mut self.peer.out.link) else { break };
             if next.restarted {
                 self.peer.end(Ended::Restarted);
                 self.peer.settle(&mut handler);
@@ -129,11 +129,16 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
                     self.peer.end(Ended::Garbled);
                     break;
                 } else {
-                    return;
+                    break 'all;
                 }
+            }
+            if !next.is_stream() && self.peer.conn.body_expected() > 0 {
+                // The rest of it is in no other frame.
+                self.peer.end(Ended::Garbled);
             }
             self.inbound.consume(len);
         }
+        self.inbound.looked_at();
     }
 
     /// When [`poll`](Self::poll) wants to be called at the latest, if nothing happens before; `None` for never
@@ -150,12 +155,8 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
 
     /// After a long silence, a packet that is not complete will never be
     fn check_silence(&mut self, now: Instant) {
-        // What is whole waits for its turn while something is sent.
-        if self.inbound.is_quiet(&self.peer.out.link, now) && self.peer.out.is_sent() {
-            self.inbound.consume(usize::MAX);
-            if self.peer.conn.body_expected() > 0 {
-                self.peer.end(Ended::Garbled);
-            }
+        if self.inbound.drop_rest(&self.peer.out.link, now) && self.peer.conn.body_expected() > 0 {
+            self.peer.end(Ended::Garbled);
         }
     }
 }

@@ -174,7 +174,5 @@ impl<'m, L: Link, S: Slots, D: Flavour> Peer<'m, L, S, D> {
     pub(crate) fn end(&mut self, why: Ended) {
         self.why = why;
         self.conn.handle_loss(Loss::Reset);
-        // What waits to be sent was meant for the life that is over.
-        self.out.clear();
     }
 }

@@ -33,11 +33,6 @@ impl<'m, L: sealed::Link> Outbound<'m, L> {
         self.tx.consume(n);
     }
 
-    /// What waits to be sent is for nobody any more
-    pub(crate) fn clear(&mut self) {
-        self.tx.consume(usize::MAX);
-    }
-
     /// Puts the packet on the line that `write` writes, if it writes one
     pub(crate) fn send<R>(&mut self, write: impl FnOnce(&mut Outlet<'_, 'm, L>) -> R) -> R {
         let mut out = Outlet { tx: &mut self.tx, len: 0, link: core::marker::PhantomData };
@@ -96,6 +91,8 @@ pub(crate) struct Inbound<'m> {
     quiet: Instant,
     /// What comes is dropped until the line is silent
     deaf: bool,
+    /// There may be whole packets in what has come: nobody has looked at all of it yet
+    fresh: bool,
 }
 
 /// Where the next packet is, or the next packets are, in the receive buffer
@@ -118,7 +115,7 @@ impl Next {
 impl<'m> Inbound<'m> {
     #[inline(always)]
     pub(crate) const fn new(rx: &'m mut [u8]) -> Self {
-        Self { rx: RecvBuf::new(rx), quiet: Instant::ZERO, deaf: false }
+        Self { rx: RecvBuf::new(rx), quiet: Instant::ZERO, deaf: false, fresh: false }
     }
 
     pub(crate) fn space(&mut self) -> &mut [u8] {
@@ -132,7 +129,13 @@ impl<'m> Inbound<'m> {
         }
         if !self.deaf {
             self.rx.filled(n);
+            self.fresh = true;
         }
+    }
+
+    /// All that is there was looked at, and is no whole packet
+    pub(crate) fn looked_at(&mut self) {
+        self.fresh = false;
     }
 
     pub(crate) fn slice(&self, next: Next) -> &[u8] {
@@ -146,6 +149,7 @@ impl<'m> Inbound<'m> {
     /// What came is no packet: what comes next is not heard, until the line is silent
     pub(crate) fn give_up<L: sealed::Link>(&mut self, link: &L) {
         self.deaf = link.gap().is_some();
+        self.fresh = false;
         self.rx.consume(usize::MAX);
     }
 
@@ -164,17 +168,22 @@ impl<'m> Inbound<'m> {
         }
     }
 
-    /// Was the line silent for so long that what is there will never be a packet?
-    pub(crate) fn is_quiet<L: sealed::Link>(&mut self, link: &L, now: Instant) -> bool {
+    /// Drops what is there if it is no whole packet, and the line was silent for so long that it will never be; tells so
+    pub(crate) fn drop_rest<L: sealed::Link>(&mut self, link: &L, now: Instant) -> bool {
         let is_quiet = link.gap().is_some() && now >= self.quiet;
         if is_quiet {
             self.deaf = false;
         }
-        is_quiet
+        // What waits for its turn, behind an answer or a busy application, may be whole.
+        let is_over = is_quiet && !self.fresh;
+        if is_over {
+            self.rx.consume(usize::MAX);
+        }
+        is_over
     }
 
     /// When the silence ends something
     pub(crate) fn deadline<L: sealed::Link>(&self, link: &L) -> Option<Instant> {
-        (link.gap().is_some() && (self.deaf || !self.rx.is_empty())).then_some(self.quiet)
+        (link.gap().is_some() && (self.deaf || !self.fresh && !self.rx.is_empty())).then_some(self.quiet)
     }
 }

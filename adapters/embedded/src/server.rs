@@ -123,7 +123,7 @@ impl<'m, L: Link> Server<'m, L> {
             if !self.out.is_sent() {
                 return;
             }
-            let Some(next) = self.inbound.next(&mut self.out.link) else { return };
+            let Some(next) = self.inbound.next(&mut self.out.link) else { break };
             let data = self.inbound.slice(next);
             let mut len = next.len;
             if self.skip > 0 {
@@ -138,41 +138,48 @@ impl<'m, L: Link> Server<'m, L> {
                             len = consumed;
                         }
                         let (key, code, body) = match message {
-                            Message::Request { key, method, body, .. } => (Some(key), method, body),
-                            Message::Notification { method, body, .. } => (None, method, body),
-                            Message::Control(Some(control))
-                            | Message::Invalid { answer: Some(control), .. } => {
+                            Message::Request { key, method, body, .. } => (Some(key), Some(method), body),
+                            Message::Notification { method, body, .. } => (None, Some(method), body),
+                            Message::Control(Some(control)) => {
                                 let _ = out.send(|out| dialect.encode_control(&control, limits, out));
-                                (None, &[][..], Body::Whole(&[]))
+                                (None, None, Body::Whole(&[][..]))
                             }
-                            Message::Reply { .. } | _ => (None, &[][..], Body::Whole(&[])),
+                            Message::Invalid { answer, body } => {
+                                if let Some(control) = answer {
+                                    let _ = out.send(|out| dialect.encode_control(&control, limits, out));
+                                }
+                                (None, None, body)
+                            }
+                            Message::Reply { body, .. } => (None, None, body),
+                            Message::Control(None) | _ => (None, None, Body::Whole(&[][..])),
                         };
-                        match body {
-                            Body::Streamed(more) => {
+                        match (body, code) {
+                            (Body::Streamed(more), _) => {
                                 // In a frame it can't be longer than the frame, which is dropped.
                                 self.skip = if next.is_stream() { more as u32 } else { 0 };
                                 if let Some(key) = key {
                                     refuse(dialect, limits, out, key);
                                 }
                             }
-                            Body::Whole(payload) if !code.is_empty() || key.is_some() => {
+                            (Body::Whole(payload), Some(code)) => {
                                 handler(code, payload, Answer { dialect, limits, out, key });
                             }
-                            Body::Whole(_) => {}
+                            (Body::Whole(_), None) => {}
                         }
                     }
                     Ok(Decoded::Skip { consumed }) => len = len.max(consumed),
-                    Ok(Decoded::NeedMore { .. }) if next.is_stream() => return,
+                    Ok(Decoded::NeedMore { .. }) if next.is_stream() => break,
                     Ok(Decoded::NeedMore { .. }) => {}
                     Err(_) if next.is_stream() => {
                         self.inbound.give_up(&self.out.link);
-                        return;
+                        break;
                     }
                     Err(_) => {}
                 }
             }
             self.inbound.consume(len);
         }
+        self.inbound.looked_at();
     }
 
     /// When [`poll`](Self::poll) wants to be called at the latest, if nothing happens before; `None` for never
@@ -182,8 +189,7 @@ impl<'m, L: Link> Server<'m, L> {
     }
 
     fn check_silence(&mut self, now: Instant) {
-        if self.inbound.is_quiet(&self.out.link, now) && self.out.is_sent() {
-            self.inbound.consume(usize::MAX);
+        if self.inbound.drop_rest(&self.out.link, now) {
             self.skip = 0;
         }
     }
