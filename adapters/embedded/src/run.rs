@@ -1,6 +1,6 @@
 //! The task that runs a shared line, over `embedded-io-async`
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -36,7 +36,7 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
     /// `handler` is told of requests and messages, in order. It runs while the line is locked: let it answer at once, or keep the
     /// token for [`reply`](Self::reply) and leave the work to another task. It must not use this `Shared`, which would panic.
     ///
-    /// When it has returned, calls in flight run into their deadlines unless it is run again, over the same line or another.
+    /// When it has returned, calls run into their deadlines unless it is run again, over the same line or another.
     /// Dropping the future is fine at any time; bytes that were read or written in part are then lost, as on a line.
     ///
     /// # Errors
@@ -53,8 +53,9 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
             self.lock(|state| state.turn(now, &mut *handler.borrow_mut()));
         };
         // Each in a future of its own: none is dropped while another is ready, since not every driver can be left in the middle.
-        let mut reading = pin!(self.read(rx, &turn));
-        let mut writing = pin!(self.write(tx, &turn));
+        let (has_bytes, is_idle) = (Cell::new(false), Cell::new(false));
+        let mut reading = pin!(self.read(rx, &turn, &has_bytes));
+        let mut writing = pin!(self.write(tx, &turn, &is_idle));
         let mut timing = pin!(self.keep_time(&turn));
         poll_fn(|cx| {
             self.lock(|state| state.watch(cx));
@@ -68,12 +69,25 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
                 let _: Poll<Infallible> = timing.as_mut().poll(cx);
                 // What was written makes room for what was read.
             }
+            // They wait for each other, and nobody else would wake this task: other tasks have their turn, and then it goes on.
+            if self.lock(|state| {
+                has_bytes.get() && !state.node.space().is_empty()
+                    || is_idle.get() && !state.node.unsent().is_empty()
+            }) {
+                cx.waker().wake_by_ref();
+            }
             Poll::Pending
         })
         .await
     }
 
-    async fn read<R: Read, W>(&self, mut rx: R, turn: &impl Fn()) -> RunError<R::Error, W> {
+    /// `has_bytes` tells that it has read more than there was space for
+    async fn read<R: Read, W>(
+        &self,
+        mut rx: R,
+        turn: &impl Fn(),
+        has_bytes: &Cell<bool>,
+    ) -> RunError<R::Error, W> {
         let mut chunk = [0; CHUNK];
         loop {
             let n = match rx.read(&mut chunk).await {
@@ -88,6 +102,7 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
                     self.lock(|state| {
                         let space = state.node.space();
                         let n = space.len().min(bytes.len());
+                        has_bytes.set(n == 0);
                         if n == 0 {
                             // The answers before are still to be written.
                             return Poll::Pending;
@@ -104,7 +119,8 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
         }
     }
 
-    async fn write<W: Write>(&self, mut tx: W, turn: &impl Fn()) -> W::Error {
+    /// `is_idle` tells that there was nothing to write
+    async fn write<W: Write>(&self, mut tx: W, turn: &impl Fn(), is_idle: &Cell<bool>) -> W::Error {
         let mut chunk = [0; CHUNK];
         loop {
             turn();
@@ -112,6 +128,7 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
                 self.lock(|state| {
                     let unsent = state.node.unsent();
                     let n = unsent.len().min(CHUNK);
+                    is_idle.set(n == 0);
                     chunk.iter_mut().zip(unsent).for_each(|(to, from)| *to = *from);
                     state.node.sent(n);
                     if n > 0 { Poll::Ready(n) } else { Poll::Pending }

@@ -2,7 +2,8 @@
 
 use core::cell::RefCell;
 use core::fmt;
-use core::future::poll_fn;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
@@ -19,8 +20,10 @@ pub type Bytes<const N: usize> = heapless::Vec<u8, N>;
 /// Error codes of the other end; a longer one is cut
 const CODE: usize = 32;
 
-/// Tasks that may wait for room at a time without waking each other in vain
+/// Tasks that wait for room and are woken when there is; more of them look for it themselves, every [`AGAIN`]
 const WAITING: usize = 4;
+
+const AGAIN: Duration = Duration::from_millis(10);
 
 impl fmt::Debug for Incoming<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,9 +118,8 @@ pub(crate) struct State<'m, L: Link, const CALLS: usize, const REPLY: usize, D: 
     places: [Place<REPLY>; CALLS],
     /// The task that runs the line
     driver: Option<Waker>,
-    /// Tasks that wait for room, and the earliest time at which one of them gives up
-    waiting: embassy_sync::waitqueue::MultiWakerRegistration<WAITING>,
-    patience: Instant,
+    /// Tasks that wait for room
+    waiting: heapless::Vec<Waker, WAITING>,
 }
 
 /// Where the outcome of a call waits for its caller
@@ -126,6 +128,8 @@ enum Place<const REPLY: usize> {
     Free,
     Waits(Waker),
     Done(Result<Bytes<REPLY>, CallError<REPLY>>),
+    /// Nobody waits any more, but the outcome is still to come, and must not become another call's
+    Forsaken,
 }
 
 /// Why a call has no result
@@ -260,8 +264,7 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
             node,
             places: [const { Place::Free }; CALLS],
             driver: None,
-            waiting: embassy_sync::waitqueue::MultiWakerRegistration::new(),
-            patience: Instant::FAR,
+            waiting: heapless::Vec::new(),
         };
         Self { clock, state: Mutex::new(RefCell::new(state)) }
     }
@@ -269,6 +272,7 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
     /// Calls the other end and waits for the answer, for `within` this time at the most
     ///
     /// While all `CALLS` are in flight, or the transmit buffer is full, it waits for its turn. Dropping the future gives the call up.
+    /// The time-out does not depend on [`run`](Self::run): it comes where nobody runs the line, too.
     ///
     /// # Errors
     /// [`CallError`]
@@ -279,13 +283,21 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
         within: Duration,
     ) -> Result<Bytes<REPLY>, CallError<REPLY>> {
         let deadline = self.clock.now() + within;
+        let mut late = pin!(self.clock.wait_until(deadline));
         let (place, call) = self
-            .when_there_is_room(deadline, |state, now, cx| state.start(now, deadline, code, payload, cx))
+            .when_there_is_room(deadline, late.as_mut(), |state, now, cx| {
+                state.start(now, deadline, code, payload, cx)
+            })
             .await?;
         let mut pending = Pending { shared: self, place, call, is_over: false };
-        let outcome = poll_fn(|cx| self.lock(|state| state.poll_place(place, cx))).await;
-        pending.is_over = true;
-        outcome
+        let outcome = poll_fn(|cx| {
+            let outcome = self.lock(|state| state.poll_place(place, cx)).map(Some);
+            if outcome.is_pending() { late.as_mut().poll(cx).map(|()| None) } else { outcome }
+        })
+        .await;
+        // Without an outcome it is given up.
+        pending.is_over = outcome.is_some();
+        outcome.unwrap_or(Err(CallError::TimedOut))
     }
 
     /// Tells the other end something; waits for room, for `within` this time at the most
@@ -299,14 +311,20 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
         within: Duration,
     ) -> Result<(), CallError<REPLY>> {
         let deadline = self.clock.now() + within;
-        self.when_there_is_room(deadline, |state, now, _| state.node.peer(now).notify(code, payload)).await
+        let late = pin!(self.clock.wait_until(deadline));
+        let attempt = |state: &mut State<'m, L, CALLS, REPLY, D>, now, _: &Context<'_>| {
+            state.node.peer(now).notify(code, payload)
+        };
+        self.when_there_is_room(deadline, late, attempt).await
     }
 
     /// Answers a request that a handler has kept; waits for room, for `within` this time at the most
     ///
+    /// Dropping the future gives the request up, and its caller runs into its deadline.
+    ///
     /// # Errors
-    /// [`CallError::TimedOut`], [`CallError::Refused`]: the request is over all the same, and its caller was told `TOO_LARGE` where
-    /// that is the reason. [`Refusal::Closed`]: it came in an earlier life of the line.
+    /// [`CallError::TimedOut`], [`CallError::Refused`]: the request is over all the same, and its caller is told `TIMEOUT` or
+    /// `TOO_LARGE`, where there is room for that. [`Refusal::Closed`]: it came in an earlier life of the line.
     pub async fn reply(
         &self,
         token: Token,
@@ -314,21 +332,23 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
         within: Duration,
     ) -> Result<(), CallError<REPLY>> {
         let deadline = self.clock.now() + within;
-        let mut token = Some(token);
+        let late = pin!(self.clock.wait_until(deadline));
+        let mut owed = Owed { shared: self, token: Some(token) };
         let sent = self
-            .when_there_is_room(deadline, |state, now, _| {
-                let Some(kept) = token.take() else { return Ok(()) };
+            .when_there_is_room(deadline, late, |state, now, _| {
+                let Some(kept) = owed.token.take() else { return Ok(()) };
                 state.node.peer(now).try_reply(kept, reply).map_err(|refused| {
-                    token = Some(refused.back);
+                    owed.token = Some(refused.back);
                     refused.why
                 })
             })
             .await;
-        if let Some(token) = token {
+        if let Some(token) = owed.token.take() {
             let now = self.clock.now();
-            // What was too long is so for ever: its caller is told.
+            // What was too long is so for ever.
+            let why = if sent == Err(CallError::TimedOut) { codes::TIMEOUT } else { codes::TOO_LARGE };
             self.lock(|state| {
-                let _ = state.node.peer(now).reply(token, Reply::error(codes::TOO_LARGE, b""));
+                let _ = state.node.peer(now).reply(token, Reply::error(why, b""));
                 state.wake_driver();
             });
         }
@@ -339,36 +359,44 @@ impl<'m, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize,
         self.state.lock(|state| with(&mut state.borrow_mut()))
     }
 
-    /// Tries again whenever there may be room, until the deadline
+    /// Tries again whenever there may be room, until the deadline, when it is `late`
     async fn when_there_is_room<R>(
         &self,
         deadline: Instant,
+        mut late: Pin<&mut impl Future<Output = ()>>,
         mut attempt: impl FnMut(&mut State<'m, L, CALLS, REPLY, D>, Instant, &Context<'_>) -> Result<R, Refusal>,
     ) -> Result<R, CallError<REPLY>> {
-        poll_fn(|cx| {
-            let now = self.clock.now();
-            self.lock(|state| {
+        loop {
+            let mut again = pin!(self.clock.wait_until(self.clock.now() + AGAIN));
+            let tried = poll_fn(|cx| {
+                let now = self.clock.now();
                 if now >= deadline {
-                    return Poll::Ready(Err(CallError::TimedOut));
+                    return Poll::Ready(Some(Err(CallError::TimedOut)));
                 }
-                let outcome = match attempt(state, now, cx) {
-                    Ok(done) => Ok(done),
-                    Err(why) if state.may_have_room_later(&why) => {
-                        state.waiting.register(cx.waker());
-                        // Only where it has to look at the time earlier: the two may be in one task, and wake each other for ever.
-                        if deadline < state.patience {
-                            state.patience = deadline;
-                            state.wake_driver();
+                let (outcome, is_listed) = self.lock(|state| {
+                    let outcome = match attempt(state, now, cx) {
+                        Ok(done) => Ok(done),
+                        Err(why) if state.may_have_room_later(&why) => {
+                            return (Poll::Pending, state.list(cx.waker()));
                         }
-                        return Poll::Pending;
-                    }
-                    Err(why) => Err(CallError::Refused(why)),
-                };
-                state.wake_driver();
-                Poll::Ready(outcome)
+                        Err(why) => Err(CallError::Refused(why)),
+                    };
+                    state.wake_driver();
+                    (Poll::Ready(Some(outcome)), true)
+                });
+                if outcome.is_ready() {
+                    return outcome;
+                }
+                if late.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Some(Err(CallError::TimedOut)));
+                }
+                if is_listed { Poll::Pending } else { again.as_mut().poll(cx).map(|()| None) }
             })
-        })
-        .await
+            .await;
+            if let Some(outcome) = tried {
+                return outcome;
+            }
+        }
     }
 }
 
@@ -404,7 +432,7 @@ impl<'m, L: Link, const CALLS: usize, const REPLY: usize, D: Flavour> State<'m, 
                     Poll::Ready(outcome)
                 }
                 // It was taken already.
-                Place::Free | Place::Waits(_) => Poll::Ready(Err(CallError::Lost)),
+                Place::Free | Place::Waits(_) | Place::Forsaken => Poll::Ready(Err(CallError::Lost)),
             },
             None => Poll::Ready(Err(CallError::Lost)),
         }
@@ -451,20 +479,23 @@ impl<'m, L: Link, const CALLS: usize, const REPLY: usize, D: Flavour> State<'m, 
                 Event::Pong { tag, .. } => (tag, Ok(Bytes::new())),
             };
             has_ended = true;
-            if let Some(place) = places.get_mut(usize::from(tag))
-                && let Place::Waits(waker) = core::mem::replace(place, Place::Done(outcome))
-            {
-                waker.wake();
+            let Some(place) = places.get_mut(usize::from(tag)) else { return };
+            match core::mem::replace(place, Place::Free) {
+                Place::Waits(waker) => {
+                    *place = Place::Done(outcome);
+                    waker.wake();
+                }
+                Place::Free | Place::Done(_) | Place::Forsaken => {}
             }
         });
-        if has_ended || now >= self.patience || self.node.unsent().is_empty() {
+        if has_ended || self.node.unsent().is_empty() {
             self.wake_waiting();
         }
     }
 
     /// When `turn` wants to be called at the latest
     pub(crate) fn deadline(&self) -> Instant {
-        self.node.poll_timeout().unwrap_or(Instant::FAR).min(self.patience)
+        self.node.poll_timeout().unwrap_or(Instant::FAR)
     }
 
     pub(crate) fn watch(&mut self, cx: &Context<'_>) {
@@ -480,9 +511,13 @@ impl<'m, L: Link, const CALLS: usize, const REPLY: usize, D: Flavour> State<'m, 
         }
     }
 
+    /// Will the task be woken when there may be room?
+    fn list(&mut self, waker: &Waker) -> bool {
+        self.waiting.iter().any(|listed| listed.will_wake(waker)) || self.waiting.push(waker.clone()).is_ok()
+    }
+
     fn wake_waiting(&mut self) {
-        self.patience = Instant::FAR;
-        self.waiting.wake();
+        core::mem::take(&mut self.waiting).into_iter().for_each(Waker::wake);
     }
 }
 
@@ -515,10 +550,31 @@ impl<M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: 
         }
         let now = self.shared.clock.now();
         self.shared.lock(|state| {
-            let _ = state.node.peer(now).cancel(self.call);
-            state.set(self.place, Place::Free);
+            if let Some(place) = state.places.get_mut(usize::from(self.place)) {
+                let is_cancelled = state.node.peer(now).cancel(self.call).is_some();
+                // What was over already is still to be told, unless it was.
+                let is_told = !matches!(place, Place::Waits(_));
+                *place = if is_cancelled || is_told { Place::Free } else { Place::Forsaken };
+            }
             state.wake_waiting();
             state.wake_driver();
         });
+    }
+}
+
+/// A request that is given up with the future that should answer it
+struct Owed<'a, 'm, M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: Flavour> {
+    shared: &'a Shared<'m, M, L, C, CALLS, REPLY, D>,
+    token: Option<Token>,
+}
+
+impl<M: RawMutex, L: Link, C: Clock, const CALLS: usize, const REPLY: usize, D: Flavour> Drop
+    for Owed<'_, '_, M, L, C, CALLS, REPLY, D>
+{
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            let now = self.shared.clock.now();
+            self.shared.lock(|state| state.node.peer(now).abandon(token));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Two nodes and a line between them
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
+
 use core::num::NonZeroU16;
 use core::time::Duration;
 

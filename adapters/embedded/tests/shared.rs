@@ -1,5 +1,7 @@
 //! A line shared between async tasks, in virtual time
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests, which the setting for tests does not see")]
+
 use core::cell::RefCell;
 use core::num::NonZeroU16;
 use core::time::Duration;
