@@ -1,7 +1,6 @@
 //! Frames on a noisy line
 
 use core::num::NonZeroU16;
-use core::time::Duration;
 
 use flyrpc_core::serial::{Line, LineStats, What};
 
@@ -84,7 +83,7 @@ impl sealed::Link for Framed {
     }
 
     #[inline]
-    fn gap(&self) -> Option<Duration> {
+    fn gap(&self) -> Option<u32> {
         None
     }
 }

@@ -29,6 +29,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod calls;
 #[cfg(feature = "async")]
 mod clock;
 mod event;
@@ -45,6 +46,7 @@ mod server;
 #[cfg(feature = "async")]
 mod shared;
 
+pub use calls::{Calls, Spans};
 #[cfg(feature = "async")]
 pub use clock::Clock;
 pub use event::{Ended, Event, Token};
@@ -61,6 +63,3 @@ pub use run::RunError;
 pub use server::{Answer, Server};
 #[cfg(feature = "async")]
 pub use shared::{Bytes, CallError, Incoming, Responder, Shared};
-
-/// Up to `N` calls in flight, each with a tag of type `T`
-pub type Calls<T, const N: usize> = heapless::Vec<flyrpc_core::Slot<T>, N>;

@@ -17,23 +17,24 @@ impl<L: sealed::Link> Link for L {}
 /// meet new calls. [`Framed`](crate::Framed) knows better.
 #[derive(Clone, Debug)]
 pub struct Plain {
-    gap: Duration,
+    gap_micros: u32,
 }
 
 impl Plain {
     /// The gap is 100 ms
     #[must_use]
     pub const fn new() -> Self {
-        Self { gap: Duration::from_millis(100) }
+        Self { gap_micros: 100_000 }
     }
 
     /// The silence within a packet after which the rest of it does not come any more
     ///
-    /// Longer than any pause the sender makes within a packet, and shorter than its call time-outs; default 100 ms. Poll more
-    /// often: half a packet is only told from what follows a silence if it was looked at before.
+    /// Longer than any pause the sender makes within a packet, and shorter than its call time-outs; default 100 ms, 71 minutes at
+    /// the most. Poll more often: half a packet is only told from what follows a silence if it was looked at before.
     #[must_use]
     pub const fn gap(mut self, gap: Duration) -> Self {
-        self.gap = gap;
+        let micros = gap.as_micros();
+        self.gap_micros = if micros > u32::MAX as u128 { u32::MAX } else { micros as u32 };
         self
     }
 }
@@ -65,7 +66,7 @@ pub enum Found {
 }
 
 pub(crate) mod sealed {
-    use super::{Duration, Found};
+    use super::Found;
 
     pub trait Link {
         /// The smallest buffers, in bytes: they hold the largest packet of the connection's own
@@ -92,8 +93,8 @@ pub(crate) mod sealed {
         /// Is an empty packet to be sent?
         fn is_due(&self) -> bool;
 
-        /// The silence that ends a packet
-        fn gap(&self) -> Option<Duration>;
+        /// The silence that ends a packet, in microseconds
+        fn gap(&self) -> Option<u32>;
     }
 }
 
@@ -131,7 +132,7 @@ impl sealed::Link for Plain {
     }
 
     #[inline]
-    fn gap(&self) -> Option<Duration> {
-        Some(self.gap)
+    fn gap(&self) -> Option<u32> {
+        Some(self.gap_micros)
     }
 }

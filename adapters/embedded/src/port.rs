@@ -77,7 +77,9 @@ impl<L: sealed::Link> Sink for Outlet<'_, '_, L> {
         let packet = space.get_mut(L::lead(len)..).and_then(|at| at.get_mut(..len)).ok_or(no_room)?;
         let (header, rest) = packet.split_at_mut_checked(head).ok_or(no_room)?;
         // `copy_from_slice` would bring a panic for slices that are not as long as each other.
-        rest.iter_mut().zip(body.iter().chain(tail)).for_each(|(to, from)| *to = *from);
+        let (place, end) = rest.split_at_mut_checked(body.len()).ok_or(no_room)?;
+        place.iter_mut().zip(body).for_each(|(to, from)| *to = *from);
+        end.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
         self.len = len;
         Ok(header)
     }
@@ -125,7 +127,7 @@ impl<'m> Inbound<'m> {
     /// Takes the next `n` bytes, which came after a silence that ended at `now`
     pub(crate) fn received<L: sealed::Link>(&mut self, link: &L, now: Instant, n: usize) {
         if let Some(gap) = link.gap() {
-            self.quiet = self.quiet.max(now + gap);
+            self.quiet = self.quiet.max(Instant::from_micros(now.as_micros().wrapping_add(u64::from(gap))));
         }
         if !self.deaf {
             self.rx.filled(n);

@@ -191,6 +191,19 @@ impl<const HELLO: bool, const ZIP: bool> Dialect for Grammar<HELLO, ZIP> {
     }
 
     fn encode_ping<O: Sink + ?Sized>(&self, sequence: u32, len: usize, out: &mut O) -> Result<(), Refusal> {
+        if len == 0 {
+            // As any request: where no other ping is sent, the rest of this takes no flash.
+            let (code, limits) = (codes::PING.as_bytes(), Limits::new());
+            return self.encode(
+                Flag::REQUEST,
+                sequence as u16,
+                code,
+                Body::Whole(&[]),
+                Zip::NONE,
+                &limits,
+                out,
+            );
+        }
         self.check_length(len as u64)?;
         let flag = Flag::REQUEST.with(Zip::NONE, len as u64);
         let head = 4 + codes::PING.len() + flag.length_width();
