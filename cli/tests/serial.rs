@@ -124,6 +124,11 @@ fn decode_shows_frames_and_their_sessions() {
     assert!(summary.contains("1 announcement, 2 damaged"), "{summary}");
     let json = run(&["decode", "--framing", "cobs", "--json", line]);
     assert!(String::from_utf8_lossy(&json.stdout).lines().all(|line| line.starts_with('{')), "objects alone");
+    // A length that no number holds together with the head's is an error of one frame.
+    let longest = "000102010102430303780dffffffffffffffff5fda3e5100";
+    let output = run(&["decode", "--framing", "cobs", longest]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.code() == Some(1) && text.contains("not one packet"), "{output:?}");
     for (options, why) in
         [(["--framing", "lines"], "--dialect jsonrpc"), (["--dialect", "jsonrpc"], "FlyRPC")]
     {

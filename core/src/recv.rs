@@ -14,11 +14,18 @@
 /// buf.consume(1);
 /// assert_eq!(buf.data(), b"bc");
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RecvBuf<B> {
     memory: B,
     start: usize,
     end: usize,
+}
+
+/// Says how much is there, and nothing of what it is (P22)
+impl<B> core::fmt::Debug for RecvBuf<B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RecvBuf").field("start", &self.start).field("end", &self.end).finish_non_exhaustive()
+    }
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> RecvBuf<B> {

@@ -46,10 +46,16 @@ impl core::error::Error for NoRoom {}
 /// assert_eq!(sink.packet(2, b"no", b"").unwrap_err().need, 4);
 /// assert_eq!(sink.written(), b"> abc");
 /// ```
-#[derive(Debug)]
 pub struct SliceSink<'m> {
     memory: &'m mut [u8],
     len: usize,
+}
+
+/// Says how much was written, and nothing of what it is (P22)
+impl fmt::Debug for SliceSink<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SliceSink").field("len", &self.len).finish_non_exhaustive()
+    }
 }
 
 impl<'m> SliceSink<'m> {

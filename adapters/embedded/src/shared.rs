@@ -123,13 +123,24 @@ pub(crate) struct State<'m, L: Link, const CALLS: usize, const REPLY: usize, D: 
 }
 
 /// Where the outcome of a call waits for its caller
-#[derive(Debug)]
 enum Place<const REPLY: usize> {
     Free,
     Waits(Waker),
     Done(Result<Bytes<REPLY>, CallError<REPLY>>),
     /// Nobody waits any more, but the outcome is still to come, and must not become another call's
     Forsaken,
+}
+
+/// Says nothing of what was answered (P22)
+impl<const REPLY: usize> fmt::Debug for Place<REPLY> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Free => "Free",
+            Self::Waits(_) => "Waits",
+            Self::Done(_) => "Done",
+            Self::Forsaken => "Forsaken",
+        })
+    }
 }
 
 /// Why a call has no result

@@ -170,3 +170,18 @@ fn a_frame_that_promises_more_than_it_holds_costs_no_other_frame() {
     }
     assert_eq!(told, [format!("{:?}", Ended::Garbled), "button 3".to_owned()]);
 }
+
+#[test]
+fn logs_of_the_ends_themselves_say_nothing_of_payloads_p22() {
+    let (mut rx, mut tx) = ([0; 64], [0; 64]);
+    let mut node: Node<'_, Plain, NoCalls> = Node::new(Plain::new(), &mut rx, &mut tx);
+    put(&mut node, at(0), b"\0\0\0x\0\x20half");
+    node.peer(at(0)).notify(b"code", b"half").unwrap();
+    let (mut rx, mut tx) = ([0; 64], [0; 64]);
+    let mut server = Server::new(Plain::new(), &mut rx, &mut tx);
+    put_server(&mut server, at(0), b"\0\0\0x\0\x20half");
+    // As slices of bytes are shown.
+    for shown in [format!("{node:?}"), format!("{server:?}")] {
+        assert!(!shown.contains("104, 97, 108, 102") && shown.contains("end: 10"), "{shown}");
+    }
+}

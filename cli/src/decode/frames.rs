@@ -63,7 +63,9 @@ impl Decoder {
         }
         let max_code = usize::from(self.limits.get_max_method());
         let head = match decode_head(packet, max_code) {
-            Ok(Ok(head)) if head.len as u64 + head.payload_len == packet.len() as u64 => head,
+            Ok(Ok(head)) if (head.len as u64).checked_add(head.payload_len) == Some(packet.len() as u64) => {
+                head
+            }
             Ok(_) | Err(_) => {
                 return self.nothing(len, &format!("{sessions}: what it holds is not one packet"));
             }
