@@ -2,9 +2,11 @@
 
 use core::num::NonZeroU16;
 
+use flyrpc_core::fly::decode_head;
 use flyrpc_core::serial::{Line, LineStats, What};
 
 use crate::link::{Found, sealed};
+use crate::node::MAX_CODE;
 
 /// COBS frames with a CRC: for lines that lose bytes and change some
 ///
@@ -41,6 +43,13 @@ impl Framed {
     }
 }
 
+/// Is it one packet, whole, and with a code that is taken? No other is dealt with, so that it harms no call but its own
+fn is_packet(bytes: Option<&[u8]>) -> bool {
+    let Some(bytes) = bytes else { return false };
+    let Ok(Ok(head)) = decode_head(bytes, usize::from(MAX_CODE)) else { return false };
+    bytes.len().checked_sub(head.len).is_some_and(|len| len as u64 == head.payload_len)
+}
+
 impl sealed::Link for Framed {
     const LEAST: usize = 80;
     const OVERHEAD: usize = Line::frame_max(0) + 1;
@@ -66,8 +75,8 @@ impl sealed::Link for Framed {
         let found = self.line.receive(data);
         let (start, end) = match found.what {
             What::NeedMore => return Found::NeedMore,
-            What::Nothing => (0, 0),
-            What::Packet { start, end } => (start, end),
+            What::Packet { start, end } if is_packet(data.get(start..end)) => (start, end),
+            What::Packet { .. } | What::Nothing => (0, 0),
         };
         Found::Frame { len: found.consumed, start, end, restarted: found.restarted }
     }

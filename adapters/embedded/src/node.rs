@@ -28,15 +28,17 @@ pub struct Node<'m, L: Link, S: Slots, D: Flavour = Base> {
 /// When to look again for room that nobody may tell of
 const SOON: Duration = Duration::from_millis(10);
 
+/// The longest code that is taken, in bytes
+pub(crate) const MAX_CODE: u16 = 32;
+
 /// What a node with such buffers takes
 #[inline(always)]
 pub(crate) const fn limits<L: Link, const RX: usize, const TX: usize>() -> Limits {
     const { assert!(RX >= L::LEAST && TX >= L::LEAST, "the buffers of a node have 64 bytes, with frames 80") }
-    let code: u16 = 32;
     // What a frame adds to a packet, which is less than one of the buffer's size; flag, sequence, the end of the code, and
     // a length of at most four bytes.
-    let beside = L::OVERHEAD + RX / 254 + code as usize + 4 + 4;
-    Limits::new().max_payload(RX.saturating_sub(beside) as u32).max_method(code).max_unanswered(8)
+    let beside = L::OVERHEAD + RX / 254 + MAX_CODE as usize + 4 + 4;
+    Limits::new().max_payload(RX.saturating_sub(beside) as u32).max_method(MAX_CODE).max_unanswered(8)
 }
 
 impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
@@ -121,8 +123,7 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
                         break;
                     }
                 } else if !next.is_stream() {
-                    // It was whole: the other end has made it wrongly.
-                    self.peer.end(Ended::Garbled);
+                    // Never: the link has looked at it.
                     break;
                 } else if self.peer.conn.state() == State::Closed {
                     self.inbound.give_up(&self.peer.out.link);
@@ -131,10 +132,6 @@ impl<'m, L: Link, S: Slots, D: Flavour> Node<'m, L, S, D> {
                 } else {
                     break 'all;
                 }
-            }
-            if !next.is_stream() && self.peer.conn.body_expected() > 0 {
-                // The rest of it is in no other frame.
-                self.peer.end(Ended::Garbled);
             }
             self.inbound.consume(len);
         }
