@@ -18,13 +18,35 @@
 //! node.poll(now, |peer, event| {
 //!     if let Event::Request { code, payload, token } = event {
 //!         let _ = match code {
-//!             b"led" => peer.reply(token, Reply::ok(payload)),
+//!             // Pings of more than 8 bytes, as `flyrpc ping` sends them, are yours to answer.
+//!             b"led" | b"$ping" => peer.reply(token, Reply::ok(payload)),
 //!             _ => peer.reply(token, Reply::error("NOT_FOUND", b"")),
 //!         };
 //!     }
 //! });
 //! assert_eq!(node.unsent(), b"\x80\x00\x01\0\x011");
 //! ```
+//!
+//! # Which one to take
+//!
+//! | | answers | calls, and sends messages | driven by | flash on a Cortex-M3 |
+//! |---|---|---|---|---|
+//! | [`Server`] | at once, in the handler | no | plain loop, interrupts | under 4 KiB |
+//! | [`Node`] with [`NoCalls`] | at once or later | messages | the same | |
+//! | [`Node`] with [`Calls<T, N>`](Calls) | at once or later | both; outcomes are [events](Event), told apart by tags | the same | under 8 KiB |
+//! | `Shared` (feature `async`) | at once or later | both; each is a future with a time-out | async tasks, as embassy's | |
+//!
+//! In doubt, take a `Node`: a handler of a `Server` is nearly the same, so to go back later is little work.
+//!
+//! # Plain or framed
+//!
+//! Both ends must have the same of the two: where they differ, no call is ever answered, and neither end can tell why.
+//!
+//! - [`Framed`] is what the host expects at `serial:/dev/ttyACM0` and `serial+tcp://…`. A packet costs about 11 bytes more,
+//!   and the program 1 KiB of flash. Damaged packets are dropped one by one, and a restart of either end is noticed with the first
+//!   frame. Take it on a wire, and wherever a board may be reset while its host goes on.
+//! - [`Plain`] is FlyRPC as it is over TCP: `serial:/dev/ttyACM0?framing=plain`, or `host:port` for a socket. Take it where the
+//!   line loses nothing and its end is noticed otherwise, as over USB or a network, or where each byte counts.
 
 #![no_std]
 #![forbid(unsafe_code)]

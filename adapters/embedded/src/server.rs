@@ -9,8 +9,9 @@ use crate::port::{Inbound, Outbound};
 
 /// An end of a line that answers each request before it reads the next one, and calls nobody
 ///
-/// So it has nothing to remember, and does without the [`Connection`](flyrpc_core::Connection) that a [`Node`](crate::Node) has. Pings are
-/// answered, messages handed over; a payload that is too long is passed over and answered `TOO_LARGE`.
+/// So it has nothing to remember, and does without the [`Connection`](flyrpc_core::Connection) that a [`Node`](crate::Node) has. Pings of up
+/// to 8 bytes are answered; longer ones are handed over as requests for `$ping`, to be answered with their payload. Messages are
+/// handed over too; a payload that is too long is passed over and answered `TOO_LARGE`.
 ///
 /// ```
 /// use flyrpc_embedded::{Instant, Plain, Reply, Server, codes};
@@ -21,7 +22,7 @@ use crate::port::{Inbound, Outbound};
 /// server.space()[..request.len()].copy_from_slice(request);
 /// server.received(Instant::ZERO, request.len());
 /// server.poll(Instant::ZERO, |code, payload, answer| match code {
-///     b"led" => answer.send(Reply::ok(payload)),
+///     b"led" | b"$ping" => answer.send(Reply::ok(payload)),
 ///     _ => answer.send(Reply::error(codes::NOT_FOUND, b"")),
 /// });
 /// assert_eq!(server.unsent(), b"\x80\x00\x01\0\x011");

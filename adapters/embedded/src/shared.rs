@@ -60,30 +60,55 @@ impl defmt::Format for Incoming<'_> {
 /// its calls can be in flight, and each holds the memory for a reply of `REPLY` bytes.
 ///
 /// ```no_run
+/// use core::num::NonZeroU16;
 /// use core::time::Duration;
 /// use embassy_sync::blocking_mutex::raw::NoopRawMutex;
-/// use flyrpc_embedded::{Clock, Instant, Node, Plain, Reply, Shared, codes};
-/// # use embedded_io_async::{Read, Write};
+/// use embedded_io_async::{Read, Write};
+/// use flyrpc_embedded::{Clock, Framed, Incoming, Instant, Node, Reply, Shared, codes};
+/// # mod embassy_time {
+/// #     #[derive(Clone, Copy)]
+/// #     pub struct Instant(u64);
+/// #     impl Instant {
+/// #         pub fn now() -> Self { Self(0) }
+/// #         pub fn as_micros(&self) -> u64 { self.0 }
+/// #         pub const fn try_from_micros(micros: u64) -> Option<Self> { Some(Self(micros)) }
+/// #     }
+/// #     pub struct Timer;
+/// #     impl Timer { pub fn at(_: Instant) -> core::future::Ready<()> { core::future::ready(()) } }
+/// # }
+/// # async fn join<A>(line: impl Future<Output = A>, button: impl Future) -> A { let _ = button; line.await }
 ///
-/// /// With embassy-time: `Instant::from_micros(embassy_time::Instant::now().as_micros())`, and `Timer::at`
 /// struct Ticks;
 ///
 /// impl Clock for Ticks {
 ///     fn now(&self) -> Instant {
-///         todo!("microseconds since the start")
+///         Instant::from_micros(embassy_time::Instant::now().as_micros())
 ///     }
+///
 ///     async fn wait_until(&self, at: Instant) {
-///         todo!("a timer for {at:?}")
+///         // Instant::FAR is no time in ticks of 32,768 Hz: `from_micros` would overflow.
+///         match embassy_time::Instant::try_from_micros(at.as_micros()) {
+///             Some(at) => embassy_time::Timer::at(at).await,
+///             None => core::future::pending().await,
+///         }
 ///     }
 /// }
 ///
-/// type Board<'m> = Shared<'m, NoopRawMutex, Plain, Ticks, 4, 32>;
+/// /// Up to four calls in flight, each with an answer of up to 32 bytes
+/// type Board<'m> = Shared<'m, NoopRawMutex, Framed, Ticks, 4, 32>;
+///
+/// async fn start(session: NonZeroU16, rx: impl Read, tx: impl Write) {
+///     let (mut receive, mut transmit) = ([0; 128], [0; 128]);
+///     let node = Node::new(Framed::new(session), &mut receive, &mut transmit);
+///     let board = Board::new(node, Ticks);
+///     join(line(&board, rx, tx), button(&board)).await; // or two tasks, with `board` in a `StaticCell`
+/// }
 ///
 /// async fn line(board: &Board<'_>, rx: impl Read, tx: impl Write) {
 ///     let error = board.run(rx, tx, |peer, event| {
-///         if let flyrpc_embedded::Incoming::Request { code, payload, token } = event {
+///         if let Incoming::Request { code, payload, token } = event {
 ///             let _ = match code {
-///                 b"echo" => peer.reply(token, Reply::ok(payload)),
+///                 b"echo" | b"$ping" => peer.reply(token, Reply::ok(payload)),
 ///                 _ => peer.reply(token, Reply::error(codes::NOT_FOUND, b"")),
 ///             };
 ///         }
