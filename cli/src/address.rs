@@ -11,8 +11,8 @@ pub(crate) const ADDRESSES: &str = "\
 Addresses:
   127.0.0.1:7000                      FlyRPC; also tcp://host:port, unix:/path
   serial:/dev/ttyACM0?baud=115200     over a serial port, in frames with a check
-  serial+tcp://127.0.0.1:5555         over a socket that stands for a serial line
-  ...?framing=plain                   either, without frames
+  serial+tcp://127.0.0.1:5555         over a socket that stands for a serial line; or serial+unix:/path
+  ...?framing=plain                   either, without frames: as the board has it
   jsonrpc+tcp://127.0.0.1:7000        JSON-RPC 2.0; see --framing
   jsonrpc+unix:/path/to/socket        over a Unix socket
   jsonrpc+ws://127.0.0.1:8080/path    over WebSocket
@@ -20,6 +20,11 @@ Addresses:
   jsonrpc+connect://127.0.0.1:1234    behind the CONNECT of Go's net/rpc
   jsonrpc+stdio:COMMAND ARGUMENT...   with a program that is started
   jsonrpc+stdio:                      for `serve`: its own standard input and output";
+
+/// Is a serial line, or what stands for one, at this address?
+pub(crate) fn is_serial(text: &str) -> bool {
+    text.split(':').next().is_some_and(|scheme| scheme.split('+').any(|part| part == "serial"))
+}
 
 /// What may be said about JSON-RPC
 #[derive(Args)]

@@ -65,7 +65,8 @@ An answer that is JSON is taken for it: an echo of \"1\" is 1; see --payload.
 Errors of the bridge's own, beside what the target answers:
   NOT_CONNECTED     the target is not there; nothing was sent
   CONNECTION_LOST   it went away before it answered: it may have done it
-  TIMEOUT           it did not answer in time
+  TIMEOUT           it did not answer in time; if it never does, over a
+                    serial line, either end may frame and the other not
 
 The target may come and go: it is connected to again, after 0.1 s at first and
 every 5 s at last, and calls fail at once meanwhile. With --cancel, and in
@@ -75,7 +76,7 @@ the target too.";
 const EXAMPLES: &str = "\
 Examples:
   flyrpc bridge --listen jsonrpc+ws://127.0.0.1:8080 --to serial:/dev/ttyACM0
-  flyrpc bridge --listen ws+jsonrpc://127.0.0.1:8080 --to serial+tcp://127.0.0.1:5555 \\
+  flyrpc bridge --listen jsonrpc+ws://127.0.0.1:8080 --to serial+tcp://127.0.0.1:5555 \\
       --origin http://localhost:3000 --max-in-flight 4 --keepalive 5
   flyrpc bridge --listen 127.0.0.1:7000 --to 'jsonrpc+stdio:clangd' --framing content-length";
 

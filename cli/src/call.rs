@@ -101,7 +101,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         Err(Error::Remote(error)) => Err(Failure::remote(&error, client.protocol())),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Failure::from(error).at(&options.target.address)),
     }
 }
 
@@ -116,7 +116,7 @@ async fn tell(target: &Target, code: &str, payload: &Payload, acked: bool) -> Re
         match client.send_acked(code, &payload).await {
             Ok(_) => {}
             Err(Error::Remote(error)) => return Err(Failure::remote(&error, client.protocol())),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(Failure::from(error).at(&target.address)),
         }
     } else {
         client.send(code, &payload).await?;

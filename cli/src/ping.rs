@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use flyrpc_tokio::{Error, Pong, Protocol};
 
-use crate::address::ADDRESSES;
-use crate::report::{Failure, TIMED_OUT, bytes, millis, say};
+use crate::address::{self, ADDRESSES};
+use crate::report::{Failure, TIMED_OUT, bytes, millis, say, silence};
 use crate::{Interrupts, Target, seconds};
 
 #[derive(Args)]
@@ -42,6 +42,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     say(format_args!("PING {address} ({}): {what}", client.remote()));
     let mut times = Vec::new();
     let mut sent = 0;
+    let mut refused = 0_u64;
     let mut end = None;
     while options.count == 0 || sent < options.count {
         if sent > 0 {
@@ -59,6 +60,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
         match answer {
             Ok(Pong { time, len: back }) => {
                 times.push(time);
+                refused += u64::from(back < len as u64);
                 let time = millis(time);
                 if options.quiet {
                     continue;
@@ -88,12 +90,23 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     say(format_args!("\n--- {address} ping statistics ---"));
     say(format_args!("{}", summary(sent, &times)));
+    if refused > 0 && len > SHORT {
+        say(format_args!(
+            "it answers, but no pings of {}; microcontrollers may take --len {SHORT}",
+            bytes(len as u64)
+        ));
+    } else if times.is_empty() && sent > 0 && end.is_none() && address::is_serial(address) {
+        say(format_args!("{}", silence(address)));
+    }
     match end {
         Some(failure) => Err(failure),
         None if times.is_empty() && sent > 0 => Ok(ExitCode::from(TIMED_OUT)),
         None => Ok(ExitCode::SUCCESS),
     }
 }
+
+/// Pings of up to so many bytes are answered without the application at the other end
+const SHORT: usize = 8;
 
 /// The two closing lines of ping(8)
 fn summary(sent: u64, times: &[Duration]) -> String {

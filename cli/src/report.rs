@@ -7,6 +7,8 @@ use std::process::ExitCode;
 
 use flyrpc_tokio::{BadAddress, Error, Protocol, RemoteError};
 
+use crate::address;
+
 /// Why the command failed
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -61,6 +63,14 @@ impl Failure {
         Self::new(text)
     }
 
+    /// Where an answer did not come over a serial line, says what may be the matter: the line itself never tells
+    pub(crate) fn at(mut self, address: &str) -> Self {
+        if self.code == TIMED_OUT && address::is_serial(address) {
+            self.text += &format!("\nflyrpc: {}", silence(address));
+        }
+        self
+    }
+
     /// Says it on stderr
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("flyrpc: {self}");
@@ -97,6 +107,19 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::new(error.to_string())
     }
+}
+
+/// Why nobody may answer at the other end of a serial line
+pub(crate) fn silence(address: &str) -> String {
+    let framing = if address.contains("jsonrpc") {
+        "does the board speak JSON-RPC, without frames?"
+    } else if address.contains("framing=plain") {
+        "does the board send frames? then leave ?framing=plain out;"
+    } else {
+        "does the board send no frames? then say ?framing=plain;"
+    };
+    let rate = if address.contains("serial+") { "" } else { " is its baud rate the same?" };
+    format!("{framing}{rate} is the payload too long for it? has another program the port?")
 }
 
 /// Prints a line

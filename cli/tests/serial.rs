@@ -163,3 +163,32 @@ async fn calls_over_two_tty_devices() {
     cable.abort();
     drop((near, far));
 }
+
+/// The line never tells why nobody answers, so the command says what to look at
+#[test]
+fn no_answer_over_a_line_says_what_may_be_the_matter() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let framed = format!("serial+tcp://{address}");
+    let plain = format!("{framed}?framing=plain");
+
+    let called = run(&["call", &framed, "echo", "--timeout", "0.2"]);
+    assert_eq!(called.status.code(), Some(4));
+    assert!(error(&called).contains("then say ?framing=plain"), "{}", error(&called));
+    let called = run(&["send", &plain, "echo", "--acked", "--timeout", "0.2"]);
+    assert_eq!(called.status.code(), Some(4));
+    assert!(error(&called).contains("leave ?framing=plain out"), "{}", error(&called));
+    let pinged = run(&["ping", &framed, "--count", "1", "--timeout", "0.2"]);
+    assert_eq!(pinged.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&pinged.stdout).contains("then say ?framing=plain"));
+
+    let elsewhere = run(&["call", &address.to_string(), "echo", "--timeout", "0.2"]);
+    assert!(!error(&elsewhere).contains("framing"), "{}", error(&elsewhere));
+}
+
+#[test]
+fn a_port_without_its_scheme_is_told_of_it() {
+    let called = run(&["call", "/dev/ttyACM0", "echo"]);
+    assert_eq!(called.status.code(), Some(2));
+    assert!(error(&called).contains("a serial port serial:"), "{}", error(&called));
+}

@@ -145,6 +145,9 @@ impl FromStr for Address {
         if rest.contains("://") {
             return Err(bad("the scheme is unknown"));
         }
+        if rest.starts_with('/') {
+            return Err(bad("a path has unix: in front, a serial port serial:"));
+        }
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| bad("the port is missing"))?;
         if port.parse::<u16>().is_err() {
             return Err(bad("the port is not a number from 0 to 65535"));
