@@ -65,10 +65,6 @@ pub(crate) async fn a_host_that_restarts_gets_no_old_answer(rig: &mut Rig) {
 }
 
 pub(crate) async fn an_answer_on_the_wire_is_not_for_the_next_host(rig: &mut Rig) {
-    if rig.framing == Framing::Plain {
-        // Nothing on this wire says for whom an answer is.
-        return;
-    }
     let old = rig.host().await;
     assert_eq!(old.call("echo", "first").within(PATIENCE).await.unwrap(), "first");
     rig.wire.up.hold(true);
