@@ -119,7 +119,7 @@ pub(crate) fn silence(address: &str) -> String {
         "does the board send no frames? then say ?framing=plain;"
     };
     let rate = if address.contains("serial+") { "" } else { " is its baud rate the same?" };
-    format!("{framing}{rate} is the payload too long for it? has another program the port?")
+    format!("{framing}{rate} is the payload too long for the board? does another program have the port open?")
 }
 
 /// Prints a line
