@@ -17,12 +17,17 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 const ROUNDS: u64 = 1000;
 
 /// Blocks that `run` allocates, a thousand times over
+///
+/// The least of three: the test harness has a thread of its own, which may allocate meanwhile, too.
 fn blocks(mut run: impl FnMut()) -> u64 {
-    let before = dhat::HeapStats::get().total_blocks;
-    for _ in 0..ROUNDS {
-        run();
-    }
-    dhat::HeapStats::get().total_blocks - before
+    let mut measure = || {
+        let before = dhat::HeapStats::get().total_blocks;
+        for _ in 0..ROUNDS {
+            run();
+        }
+        dhat::HeapStats::get().total_blocks - before
+    };
+    measure().min(measure()).min(measure())
 }
 
 /// One test in this binary: whatever else ran beside it would be counted
@@ -62,7 +67,7 @@ fn warm_handlers_that_are_ready_allocate_nothing() {
     let codes = ["sync", "async", "all", "async all", "fallback"];
     codes.into_iter().for_each(ready);
     let warm = dhat::HeapStats::get().total_blocks;
-    assert_eq!(warm, 3, "a block for each async handler: the counter counts");
+    assert!(warm >= 3, "a block for each async handler: the counter counts, {warm}");
     for code in codes {
         assert_eq!(blocks(|| ready(code)), 0, "{code}");
     }
