@@ -23,7 +23,8 @@ impl Qemu {
         let firmware = std::env::var_os("FLYRPC_FIRMWARE").map_or_else(
             || {
                 let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/firmware-cortex-m");
-                example.join("target/thumbv7m-none-eabi/release/board")
+                let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+                example.join(target).join("thumbv7m-none-eabi/release/board")
             },
             PathBuf::from,
         );

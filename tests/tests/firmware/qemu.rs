@@ -39,8 +39,13 @@ pub(crate) fn find() -> Result<PathBuf, String> {
 
 fn look() -> Result<PathBuf, String> {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/firmware-cortex-m");
-    let firmware = std::env::var_os("FLYRPC_FIRMWARE")
-        .map_or_else(|| example.join("target/thumbv7m-none-eabi/release/board"), PathBuf::from);
+    let firmware = std::env::var_os("FLYRPC_FIRMWARE").map_or_else(
+        || {
+            let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+            example.join(target).join("thumbv7m-none-eabi/release/board")
+        },
+        PathBuf::from,
+    );
     if !firmware.exists() {
         return Err("no firmware: examples/firmware-cortex-m/build.sh --bin board builds it".to_owned());
     }
