@@ -10,7 +10,7 @@ use flyrpc_core::{Instant, Rests, Slot, Slots};
 /// `flyrpc-core`'s in place of this keeps up to `N` of them exactly.
 #[derive(Debug)]
 pub struct Calls<T, const N: usize> {
-    slots: heapless::Vec<Slot<T>, N, u16>,
+    slots: heapless::Vec<Slot<T>, N>,
 }
 
 impl<T, const N: usize> Default for Calls<T, N> {
@@ -24,23 +24,22 @@ impl<T, const N: usize> Slots for Calls<T, N> {
     type Rests = Spans;
 
     fn make_room(&mut self, in_flight: u32, limit: u32) -> bool {
-        while self.slots.push(Slot::default()).is_ok() {}
-        (in_flight as usize) < N && in_flight < limit
+        self.slots.make_room(in_flight, limit)
     }
 
     #[inline]
     fn index_of(&self, sequence: u32) -> usize {
-        (sequence as usize).checked_rem(N).unwrap_or(0)
+        self.slots.index_of(sequence)
     }
 
     #[inline]
     fn slots(&self) -> &[Slot<T>] {
-        &self.slots
+        self.slots.slots()
     }
 
     #[inline]
     fn slots_mut(&mut self) -> &mut [Slot<T>] {
-        &mut self.slots
+        self.slots.slots_mut()
     }
 }
 

@@ -1,6 +1,7 @@
 //! One end of a line, shared between async tasks
 
 use core::cell::RefCell;
+use core::convert::Infallible;
 use core::fmt;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -24,35 +25,6 @@ const CODE: usize = 32;
 const WAITING: usize = 4;
 
 const AGAIN: Duration = Duration::from_millis(10);
-
-impl fmt::Debug for Incoming<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Request { code, payload, token } => {
-                said(f, "Request", code, payload).field("token", token).finish()
-            }
-            Self::Message { code, payload } => said(f, "Message", code, payload).finish(),
-            Self::Cancelled { sequence } => f.debug_struct("Cancelled").field("sequence", sequence).finish(),
-            Self::Ended { why } => f.debug_struct("Ended").field("why", why).finish(),
-        }
-    }
-}
-
-#[cfg(feature = "defmt")]
-impl defmt::Format for Incoming<'_> {
-    fn format(&self, f: defmt::Formatter<'_>) {
-        match self {
-            Self::Request { code, payload, token } => {
-                defmt::write!(f, "request {=[u8]:a}, {=usize} bytes, {}", code, payload.len(), token);
-            }
-            Self::Message { code, payload } => {
-                defmt::write!(f, "message {=[u8]:a}, {=usize} bytes", code, payload.len());
-            }
-            Self::Cancelled { sequence } => defmt::write!(f, "request {=u16} is cancelled", sequence),
-            Self::Ended { why } => defmt::write!(f, "ended: {}", why),
-        }
-    }
-}
 
 /// One end of a line, for async tasks: one of them [`run`](Self::run)s it, all of them call
 ///
@@ -229,36 +201,8 @@ impl<const REPLY: usize> defmt::Format for CallError<REPLY> {
     }
 }
 
-/// What a handler is told; see [`Event`] for more of each
-#[non_exhaustive]
-pub enum Incoming<'a> {
-    /// The other end calls and waits for an answer, now or later
-    Request {
-        /// What is called
-        code: &'a [u8],
-        /// Payload
-        payload: &'a [u8],
-        /// For the answer
-        token: Token,
-    },
-    /// The other end says something and wants no answer
-    Message {
-        /// What it is about
-        code: &'a [u8],
-        /// Payload
-        payload: &'a [u8],
-    },
-    /// The other end no longer waits for the answer to a request
-    Cancelled {
-        /// Compare with [`Token::sequence`]
-        sequence: u16,
-    },
-    /// One life of the line is over, and the next has begun
-    Ended {
-        /// What ended it
-        why: crate::Ended,
-    },
-}
+/// What a handler is told: an [`Event`] that is not about calls of ours, which their callers hear of
+pub type Incoming<'a> = Event<'a, Infallible>;
 
 /// What a handler can do at once, besides answering later
 #[derive(Debug)]

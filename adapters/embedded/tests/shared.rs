@@ -67,7 +67,7 @@ async fn run<L: Link>(
             )),
             Incoming::Cancelled { sequence } => told.borrow_mut().push(format!("cancelled {sequence}")),
             Incoming::Ended { why } => told.borrow_mut().push(format!("{why:?}")),
-            other => panic!("{other:?}"),
+            other @ (Incoming::Reply { .. } | _) => panic!("{other:?}"),
         })
         .await;
     match error {
