@@ -57,3 +57,6 @@ pub use limits::{Limits, Overload, Oversize};
 pub use recv::RecvBuf;
 pub use sink::{NoRoom, Sink, SliceSink};
 pub use time::Instant;
+
+/// Where there is no heap, code is chosen for its size
+const IS_FAST: bool = cfg!(feature = "alloc");

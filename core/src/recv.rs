@@ -91,7 +91,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> RecvBuf<B> {
 /// Where there is no heap the buffers are small, and so should the code be: `memmove` alone takes 1.5 KiB of flash on a
 /// Cortex-M3. An exchange of bytes can't be mistaken for one by the compiler.
 fn to_front(memory: &mut [u8], start: usize, end: usize) {
-    if cfg!(feature = "alloc") {
+    if crate::IS_FAST {
         memory.copy_within(start..end, 0);
         return;
     }

@@ -10,7 +10,7 @@
 
 use crate::dialect::Fault;
 use crate::sink::copy;
-use crate::{NoRoom, Sink, WireError};
+use crate::{IS_FAST, NoRoom, Sink, WireError};
 
 /// The first byte of a packet
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -315,9 +315,6 @@ pub(super) enum Found {
 const fn method_too_long(max_code: usize) -> Fault {
     Fault { what: WireError::MethodTooLong, at: 3 + max_code as u32 }
 }
-
-/// Where there is no heap, code is chosen for its size
-const IS_FAST: bool = cfg!(feature = "alloc");
 
 const ONES: usize = usize::from_ne_bytes([0x01; size_of::<usize>()]);
 const HIGH: usize = usize::from_ne_bytes([0x80; size_of::<usize>()]);
