@@ -3,13 +3,17 @@
 //! Each of them runs its checks against `flyrpc serve` and against the other's server, and `flyrpc` calls their
 //! servers. A missing Go or Node fails the tests where `CI` is set; elsewhere they are skipped, loudly.
 
+#[path = "common/process.rs"]
+mod process;
+
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{OnceLock, mpsc};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use process::{CHILD_TIME, Server, finish, skipped, starts, text};
 
 /// Checks that need handlers which `flyrpc serve` does not have: none
 const SKIPPED_WITH_FLYRPC: &[&str] = &[];
@@ -53,19 +57,17 @@ const CHECKS: &[&str] = &[
 
 /// For a client's whole list of checks; it takes a few seconds
 const CHECKS_TIME: Duration = Duration::from_secs(60);
-/// For anything else that a child does, the first build of the Go program apart
-const CHILD_TIME: Duration = Duration::from_secs(20);
-/// For that build: without a cache it may have to compile Go's standard library
+/// For the first build of the Go program: without a cache it may have to compile Go's standard library
 const BUILD_TIME: Duration = Duration::from_secs(300);
 
 #[test]
 fn the_go_client_finds_flyrpc_as_the_document_says() {
-    with(&[Language::Go], |peers| peers[0].checks(&Server::flyrpc(), SKIPPED_WITH_FLYRPC));
+    with(&[Language::Go], |peers| peers[0].checks(&flyrpc(), SKIPPED_WITH_FLYRPC));
 }
 
 #[test]
 fn the_node_client_finds_flyrpc_as_the_document_says() {
-    with(&[Language::Node], |peers| peers[0].checks(&Server::flyrpc(), SKIPPED_WITH_FLYRPC));
+    with(&[Language::Node], |peers| peers[0].checks(&flyrpc(), SKIPPED_WITH_FLYRPC));
 }
 
 #[test]
@@ -90,7 +92,7 @@ fn flyrpc_calls_the_node_server() {
 
 /// `flyrpc call`, `send` and `ping` against a foreign server
 fn flyrpc_calls(server: &Server) {
-    let address = server.address.as_str();
+    let address = server.line.as_str();
     let flyrpc = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
         command.arg(args[0]).arg(address).args(&args[1..]);
@@ -196,15 +198,15 @@ impl Peer {
 
     fn serve(&self) -> Server {
         let mut server = Server::start(self.command().arg("serve"));
-        let port = server.address.strip_prefix("LISTEN ").expect("the port in the first line").trim();
-        server.address = format!("127.0.0.1:{port}");
+        let port = server.line.strip_prefix("LISTEN ").expect("the port in the first line").trim();
+        server.line = format!("127.0.0.1:{port}");
         server
     }
 
     /// Runs the client's checks against the server, and holds what it prints against the list
     fn checks(&self, server: &Server, skip: &[&str]) {
         let mut client = self.command();
-        client.args(["client", &server.address]);
+        client.args(["client", &server.line]);
         if !skip.is_empty() {
             client.args(["--skip", &skip.join(",")]);
         }
@@ -221,112 +223,25 @@ impl Peer {
 
 /// Runs the test with the peers in these languages, or says that it can't
 fn with(languages: &[Language], test: impl FnOnce(&[Peer])) {
-    static SKIPPED: AtomicUsize = AtomicUsize::new(0);
     let mut peers = Vec::new();
     for &language in languages {
-        if let Some(peer) = Peer::find(language) {
-            peers.push(peer);
-            continue;
-        }
-        assert!(std::env::var_os("CI").is_none(), "{language:?} is not installed");
-        let name = std::thread::current().name().unwrap_or("a test").to_owned();
-        let so_far = SKIPPED.fetch_add(1, Ordering::SeqCst) + 1;
-        // Written past the harness, which hides what passing tests print.
-        let line = format!("SKIPPED: {name}: {language:?} is not installed ({so_far} skipped so far)\n");
-        std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
-        return;
+        let Some(peer) = Peer::find(language) else {
+            return skipped(&format!("{language:?} is not installed"));
+        };
+        peers.push(peer);
     }
     test(&peers);
 }
 
-fn starts(program: &str, argument: &str) -> bool {
-    let mut command = Command::new(program);
-    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A child that does not outlive its test
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A server in a process of its own
-struct Server {
-    address: String,
-    /// Its standard input is held open: a foreign server ends with it
-    _child: Killed,
-}
-
-impl Server {
-    /// Takes the server's first line for its address
-    fn start(command: &mut Command) -> Self {
-        let mut child = Killed(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("starts"));
-        let stdout = child.0.stdout.take().expect("piped");
-        let (told, line) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut stdout = BufReader::new(stdout);
-            let mut line = String::new();
-            let _ = stdout.read_line(&mut line);
-            let _ = told.send(line);
-            // Read on, so that the server never waits for its log to be taken.
-            let _ = std::io::copy(&mut stdout, &mut std::io::sink());
-        });
-        let address = line.recv_timeout(CHILD_TIME).expect("the server tells where it listens");
-        Self { address, _child: child }
-    }
-
-    fn flyrpc() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
-        // The clients have 1,000 requests under way; the default for a connection is 64.
-        command.args(["serve", "127.0.0.1:0", "--quiet", "--max-requests", "1024"]);
-        let mut server = Self::start(&mut command);
-        let rest = server.address.strip_prefix("listening on ").expect("the address in the first line");
-        server.address = rest.split(';').next().unwrap_or(rest).to_owned();
-        server
-    }
-}
-
-/// Runs the command to its end, within the time
-fn finish(command: &mut Command, time: Duration) -> Output {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = Killed(command.spawn().expect("starts"));
-    let (told, read) = mpsc::channel();
-    let stdout = child.0.stdout.take().expect("piped");
-    let stderr = child.0.stderr.take().expect("piped");
-    collect(stdout, false, told.clone());
-    collect(stderr, true, told);
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut late = false;
-    for _ in 0..2 {
-        // Killed, the child ends both its outputs, and what it wrote before is still worth showing.
-        let wait = if late { CHILD_TIME } else { time };
-        let (is_err, bytes) = read.recv_timeout(wait).unwrap_or_else(|_| {
-            late = true;
-            let _ = child.0.kill();
-            read.recv_timeout(CHILD_TIME).expect("the outputs of a killed child end")
-        });
-        *(if is_err { &mut err } else { &mut out }) = bytes;
-    }
-    assert!(!late, "{command:?} was not done in {time:?}\n{}{}", text(&out), text(&err));
-    let status = child.0.wait().expect("it has ended");
-    Output { status, stdout: out, stderr: err }
-}
-
-fn collect(mut from: impl Read + Send + 'static, is_err: bool, to: mpsc::Sender<(bool, Vec<u8>)>) {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = from.read_to_end(&mut bytes);
-        let _ = to.send((is_err, bytes));
-    });
+/// `flyrpc serve`; its line is its address
+fn flyrpc() -> Server {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flyrpc"));
+    // The clients have 1,000 requests under way; the default for a connection is 64.
+    command.args(["serve", "127.0.0.1:0", "--quiet", "--max-requests", "1024"]);
+    let mut server = Server::start(&mut command);
+    let rest = server.line.strip_prefix("listening on ").expect("the address in the first line");
+    server.line = rest.split(';').next().unwrap_or(rest).to_owned();
+    server
 }
 
 /// A file with this content, removed with the test
